@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ctrl+C.
+
+Python's own handler raises `KeyboardInterrupt` between any two instructions, also in the middle of the
+loop. This one does not: the first Ctrl+C becomes an error that the main task gets at its next
+checkpoint. If that does not help, because the checkpoint does not come, a second one raises at once:
+in the code of the task that runs, or, if none does, out of the run.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+from ._current import NOWHERE
+
+if TYPE_CHECKING:
+    from types import FrameType, TracebackType
+
+    from ._scheduler import AsyncScheduler
+
+# Packages whose frames are never interrupted, because they could be halfway through keeping an
+# invariant. A front end adds its own.
+interrupt_free_packages: set[str] = {__name__.partition(".")[0]}
+
+
+class InterruptHandler:
+    """While entered, Ctrl+C interrupts the main task of *scheduler*.
+
+    Does nothing in a thread where Python runs no signal handlers, and nothing if somebody has
+    already replaced Python's own handler, because then Ctrl+C is their affair.
+    """
+
+    __slots__ = ("_installed", "_pending", "_scheduler", "_wakeup_fd")
+
+    def __init__(self, scheduler: AsyncScheduler) -> None:
+        self._scheduler = scheduler
+        self._installed = False
+        self._pending: KeyboardInterrupt | None = None
+        self._wakeup_fd: int | None = None
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        # A signal may be received by another thread, which does not interrupt our poll; this does.
+        self._wakeup_fd = signal.set_wakeup_fd(
+            self._scheduler._inbox.signal_fd, warn_on_full_buffer=False
+        )
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, self._on_signal)
+            self._installed = True
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._installed:
+            self._installed = False
+            # Bound methods are compared with ==; each look-up makes a new one.
+            if signal.getsignal(signal.SIGINT) == self._on_signal:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self._wakeup_fd is not None:
+            signal.set_wakeup_fd(self._wakeup_fd)
+            self._wakeup_fd = None
+
+    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+        scheduler = self._scheduler
+        target = scheduler.main_task
+        if self._pending is not None and (target is None or target._interrupt is self._pending):
+            # The first one is still undelivered.
+            if scheduler.current is not NOWHERE and _interruptible(frame):
+                self._pending = None
+                if target is not None:
+                    target._interrupt = None
+                raise KeyboardInterrupt
+            scheduler._break_off = True
+            scheduler._inbox.notify()
+            return
+        self._pending = KeyboardInterrupt()
+        if target is not None and not target.done():
+            target._interrupt = self._pending
+            target.stopping = True
+        scheduler._inbox.call_soon(self._deliver, ())
+
+    def _deliver(self) -> None:
+        """Between two steps: raise it in the main task if that one waits."""
+        pending, target = self._pending, self._scheduler.main_task
+        if pending is None:
+            return
+        if target is None or target.done():
+            self._pending = None
+            self._scheduler._root.fail(pending)
+        elif target._interrupt is pending and target._abort is not None:
+            target._try_abort()
+
+
+def _interruptible(frame: FrameType | None) -> bool:
+    if frame is None:
+        return False
+    package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+    return package not in interrupt_free_packages

@@ -1,0 +1,404 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loop itself: a ready queue, and what puts tasks on it.
+
+    look    calls from outside, timers, descriptors; waiting if nothing is ready    `_look`, `_idle`
+    step    take a task from the ready queue and resume it until it yields         `_run_steps`
+    end     keep the outcome, tell who waits for it                                 `_end`
+
+A pass is a look and some steps. `tick`, which a user or another loop calls, steps the tasks that were
+ready when it began; `run` steps as many as make a look pay, but never for long. Who drives the passes,
+and how a run begins and ends, is in `_scheduler`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from ._clock import INFINITY, Clock, SystemClock
+from ._current import NOWHERE
+from ._errors import CancelledError, DeadlockError, InternalError
+from ._report import format_tree
+from ._root import RootScope
+from ._scope import expire_scopes
+from ._task import ENDED, Task, TaskScope, begin, ended_cancelled, ended_failed, ended_well
+from ._timers import Timers
+from .traps import AGAIN, PARKED, abort_sleep
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ._hooks import Hooks
+    from ._io import Descriptors
+    from ._wakeup import Inbox
+
+T = TypeVar("T")
+
+# How many operations in a row may finish without letting others run; see `checkpoint_due`.
+_CREDIT = 64
+# The longest stretch of steps between two looks, and how long a stretch should take, in seconds.
+# A look costs 660 ns. Spread over 64 steps that is 10 ns each; and when steps are long, fewer of
+# them are taken, so that I/O and timers wait about a quarter of a millisecond and not 64 steps.
+_LONGEST_STRETCH = 64
+_STRETCH_SECONDS = 0.00025
+
+
+class Policy(Protocol):
+    """Decides which ready task runs next. Asked only when there is a choice."""
+
+    def choose(self, ready: Sequence[Task[Any]]) -> int:
+        """Return the index of the task to run next.
+
+        Args:
+            ready: The ready tasks, at least two, in the order in which they became ready.
+        """
+        ...
+
+
+class Loop:
+    """The state of a loop and how it moves. See `AsyncScheduler`, which is what one uses."""
+
+    __slots__ = (
+        "__weakref__",
+        "_break_off",
+        "_busy_outside",
+        "_clock",
+        "_clock_jumps",
+        "_full_credit",
+        "_hooks",
+        "_idle_waiters",
+        "_inbox",
+        "_io",
+        "_looked_at",
+        "_now",
+        "_outside_waits",
+        "_policy",
+        "_ready",
+        "_root",
+        "_stretch",
+        "_system",
+        "_timers",
+        "credit",
+        "current",
+        "main_task",
+    )
+
+    def __init__(self, clock: Clock | None, policy: Policy | None) -> None:
+        self.main_task: Task[Any] | None = None
+        # Invariant: the task whose step it is; between steps an object that is no task.
+        self.current: Task[Any] = NOWHERE
+        self._ready: deque[Task[Any]] = deque()
+        self._timers = Timers()
+        self._root = RootScope()
+        # The loop's own tasks: closers of async generators, clean-up. They outlive the others.
+        self._system = RootScope()
+        self._clock: Clock = SystemClock() if clock is None else clock
+        self._now = self._clock.now
+        self._clock_jumps = not isinstance(self._clock, SystemClock)
+        self._policy = policy
+        # What is left of the operations that may finish without a switch. With a policy there are
+        # none, so that every operation is a place where the policy can switch.
+        self._full_credit = self.credit = _CREDIT if policy is None else 0
+        self._stretch = _LONGEST_STRETCH
+        self._looked_at = self._now()
+        # How many tasks and open `Wakeup` handles wait for the outside world, and how many of the
+        # handles stand for work in progress, which a virtual clock must not overtake.
+        self._outside_waits = 0
+        self._busy_outside = 0
+        self._idle_waiters: dict[Task[Any], None] = {}
+        # Set by a second Ctrl+C: leave the run now.
+        self._break_off = False
+        self._hooks: Hooks | None = None
+        # Made when the run starts, because they hold descriptors.
+        self._io: Descriptors
+        self._inbox: Inbox
+
+    # Looking
+
+    def _look(self, timeout: float | None, may_raise_deadlock: bool) -> None:
+        """See what has come: calls from outside, timers, I/O. Wait only if nothing is ready."""
+        if self._io.forked:
+            raise RuntimeError(
+                "this process was forked from one that runs a giambio loop, and cannot go on with "
+                "it: after os.fork() the child must exec or os._exit, or use a loop of its own"
+            )
+        if self._break_off:
+            raise KeyboardInterrupt
+        now = self._now()
+        took = now - self._looked_at
+        self._looked_at = now
+        if took > _STRETCH_SECONDS:
+            self._stretch = self._stretch // 2 or 1
+        elif self._stretch < _LONGEST_STRETCH:
+            self._stretch *= 2
+        if self._inbox.calls:
+            self._inbox.run_calls(self._root.fail)
+        timers = self._timers
+        if timers._heap and timers._heap[0][0] <= now:
+            self._fire_timers(now)
+        if not self._ready:
+            self._idle(timeout, may_raise_deadlock)
+        elif self._io._handles:
+            self._poll(0.0)
+
+    def _idle(self, timeout: float | None, may_raise_deadlock: bool) -> None:
+        """Nothing is ready: wait, or find that there is nothing to wait for."""
+        deadline = self._timers.next()
+        wait = self._clock.real_seconds(deadline)
+        if (self._idle_waiters or self._clock_jumps) and self._use_standstill(deadline):
+            return
+        if wait == INFINITY and may_raise_deadlock and not self._may_hear_from_outside():
+            self._break_deadlock()
+            return
+        if timeout is not None and timeout < wait:
+            wait = timeout
+        inbox = self._inbox
+        inbox.arm()
+        self._poll(0.0 if inbox.calls else None if wait == INFINITY else wait)
+        inbox.disarm()
+        if self._break_off:
+            raise KeyboardInterrupt
+        self._looked_at = now = self._now()
+        if inbox.calls:
+            inbox.run_calls(self._root.fail)
+        if self._timers._heap:
+            self._fire_timers(now)
+        if self._hooks is not None and not self._io._handles:
+            # Nobody waits for I/O, so that was a sleep. The look that belongs to this pass comes
+            # now, where a debugger expects it: after the sleepers, before the steps.
+            self._poll(0.0, tell=True)
+
+    def _use_standstill(self, deadline: float) -> bool:
+        """Every task is blocked: wake who waits for that, or let a virtual clock jump."""
+        self._poll(0.0)
+        if self._ready or self._inbox.calls:
+            return True
+        if self._idle_waiters:
+            for task in self._idle_waiters:
+                task._abort = None
+                self._ready.append(task)
+            self._idle_waiters.clear()
+            return True
+        if not self._busy_outside and self._clock.jump(deadline):
+            self._looked_at = now = self._now()
+            self._fire_timers(now)
+            if self._hooks is not None:
+                self._poll(0.0, tell=True)
+            return True
+        return False
+
+    def _may_hear_from_outside(self) -> bool:
+        return bool(self._outside_waits or self._inbox.calls or self._io.anyone_waits())
+
+    def _poll(self, timeout: float | None, *, tell: bool = False) -> None:
+        hooks = self._hooks
+        if hooks is None or not (tell or self._io._handles):
+            self._io.poll(timeout)
+        else:
+            told = INFINITY if timeout is None else timeout
+            hooks.before_io(told)
+            self._io.poll(timeout)
+            hooks.after_io(told)
+
+    def _fire_timers(self, now: float) -> None:
+        task: Task[Any]
+        for task in self._timers.pop_due(now):  # type: ignore[assignment]
+            if task._abort is abort_sleep and task._waiting_on <= now:
+                task._abort = None
+                self._ready.append(task)
+                if self._hooks is not None:
+                    self._hooks.woke_up(task, now)
+            if task._due <= now:
+                expire_scopes(task, now)
+            # The entry may have been for an earlier deadline than the one that counts now.
+            due = task._due
+            if task._abort is abort_sleep and task._waiting_on < due:
+                due = task._waiting_on
+            if due < task._armed and task._step not in ENDED:
+                self._timers.arm(task, due)
+
+    def _break_deadlock(self) -> None:
+        """Nothing can ever happen again: raise that in the main task."""
+        error = DeadlockError(
+            "no task can ever run again; each waits for another:\n" + format_tree(self)
+        )
+        main = self.main_task
+        if main is not None and main._abort is not None:
+            main._interrupt = error
+            main.stopping = True
+            if main._try_abort():
+                return
+            main._interrupt = None
+        # It has ended, or waits for something that cannot be undone.
+        self._root.fail(error)
+        if not self._ready:
+            raise error
+
+    # Stepping
+
+    def _run_steps(self, limit: int) -> None:
+        """Resume at most *limit* ready tasks, first come first served."""
+        if self._hooks is not None or self._policy is not None:
+            self._run_watched_steps(limit)
+            return
+        # The innermost loop of the library: everything in it is a local, and it does nothing that
+        # is not needed by every step. With hooks tested for here it would cost 5 % more.
+        ready = self._ready
+        popleft = ready.popleft
+        append = ready.append
+        again = AGAIN
+        parked = PARKED
+        nobody = NOWHERE
+        for _ in repeat(None, limit):
+            if not ready:
+                break
+            self.current = task = popleft()
+            try:
+                signal = task.context.run(task._step, task)
+            except StopIteration as stop:
+                self.current = nobody
+                task._step = ended_well
+                task._value = stop.value
+                self._end(task)
+            except BaseException as raised:
+                self.current = NOWHERE
+                self._end_badly(task, raised)
+                self._end(task)
+            else:
+                if signal is again:
+                    append(task)
+                    if task._due < task._armed:
+                        self._timers.arm(task, task._due)
+                elif signal is not parked:
+                    self._reject(task, signal)
+        self.current = NOWHERE
+
+    def _run_watched_steps(self, limit: int) -> None:
+        """The same with hooks and policy."""
+        ready = self._ready
+        for _ in range(limit):
+            if not ready:
+                break
+            if self._policy is None or len(ready) == 1:
+                task = ready.popleft()
+            else:
+                index = self._policy.choose(ready)
+                task = ready[index]
+                del ready[index]
+            if self._hooks is not None:
+                self._hooks.before_task_step(task)
+            self.current = task
+            try:
+                signal = task.context.run(task._step, task)
+            except StopIteration as stop:
+                self.current = NOWHERE
+                task._step = ended_well
+                task._value = stop.value
+                self._end(task)
+                continue
+            except BaseException as raised:
+                self.current = NOWHERE
+                self._end_badly(task, raised)
+                self._end(task)
+                continue
+            self.current = NOWHERE
+            if self._hooks is not None:
+                self._hooks.after_task_step(task)
+                if task._abort is abort_sleep:
+                    self._hooks.fell_asleep(task)
+            if signal is AGAIN:
+                ready.append(task)
+                if task._due < task._armed:
+                    self._timers.arm(task, task._due)
+            elif signal is not PARKED:
+                self._reject(task, signal)
+
+    def _reject(self, task: Task[Any], signal: object) -> None:
+        """The task awaited something that another loop would understand."""
+        error = InternalError(
+            f"task {task.name!r} awaited {signal!r}, which is not giambio's; another library's "
+            "primitives, asyncio's for example, work only under that library's own loop"
+        )
+
+        def throw(task: Task[Any]) -> object:
+            task._step = task.coro.send
+            return task.coro.throw(error)
+
+        task._step = throw
+        task._abort = None
+        self._ready.append(task)
+
+    def _end(self, task: Task[Any]) -> None:
+        """Tell who waits for it that a task has ended."""
+        home = task._home
+        if task._scope is not home:
+            self._end_in_scope(task)
+        if task._interrupt is not None:
+            self._root.fail(task._interrupt)  # it ended without another checkpoint
+        del home._tasks[task]  # type: ignore[union-attr]
+        if task._armed != INFINITY:
+            self._timers.disarm(task)
+        watchers = task._watchers
+        if watchers is not None:
+            task._watchers = None
+            for watcher in watchers:
+                if isinstance(watcher, Task):
+                    watcher._abort = None
+                    self._ready.append(watcher)
+                else:
+                    watcher(task)
+        if self._hooks is not None:
+            self._tell_end(self._hooks, task)
+        home.on_task_done(task, task._error)
+
+    @staticmethod
+    def _tell_end(hooks: Hooks, task: Task[Any]) -> None:
+        if task._step is ended_cancelled:
+            hooks.after_cancel(task)
+        elif task._error is not None:
+            hooks.on_exception_raised(task, task._error)
+        hooks.on_task_exit(task)
+
+    def _end_badly(self, task: Task[Any], raised: BaseException) -> None:
+        if isinstance(raised, CancelledError):
+            if task._scope._effective or task._home._effective:
+                task._step = ended_cancelled
+                task._value = raised.reason
+                return
+            stray = InternalError(
+                f"task {task.name!r} ended with a CancelledError, but nothing had cancelled it; "
+                "to stop a task, call its cancel()"
+            )
+            stray.__cause__ = raised
+            raised = stray
+        task._step = ended_failed
+        task._error = raised
+        # The frames of the loop are of no interest to whoever reads the traceback.
+        frames = raised.__traceback__
+        while frames is not None and frames.tb_frame.f_code in _LOOP_CODE:
+            frames = frames.tb_next
+        raised.__traceback__ = frames
+        note = "in task: "
+        if not any(str(known).startswith(note) for known in getattr(raised, "__notes__", ())):
+            raised.add_note(note + task._path())
+
+    def _end_in_scope(self, task: Task[Any]) -> None:
+        """A task returned although a scope that it had entered is still open."""
+        scope = task._scope
+        if scope.__class__ is TaskScope or task._step is not ended_well:
+            return
+        while scope is not task._home and scope.__class__ is not TaskScope:
+            scope._task = None
+            scope = scope._parent  # type: ignore[assignment]
+        self._end_badly(
+            task,
+            RuntimeError(
+                f"task {task.name!r} ended inside of {task._scope!r}, which it had entered; "
+                "use 'with', so that every scope is left"
+            ),
+        )
+        task._scope = scope
+
+
+_LOOP_CODE = frozenset(fn.__code__ for fn in (begin, Loop._run_steps, Loop._run_watched_steps))

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the loop looks like from outside: snapshots, and the tree of tasks as text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ._interrupt import interrupt_free_packages
+from ._io import IOHandle
+
+if TYPE_CHECKING:
+    from ._loop import Loop
+    from ._task import Task, TaskState
+
+
+class TaskSnapshot(NamedTuple):
+    """What was known of a task at one moment."""
+
+    name: str
+    state: TaskState
+    waiting_on: str | None
+    """What it waited for, in words; None if it did not wait."""
+    waiting_since: float | None
+    """When it began to, on the loop's clock."""
+    held_by: tuple[str, ...]
+    """The names of the tasks that could end the wait."""
+    where: str | None
+    """The place in the program where it is suspended; None if it runs or has not begun."""
+    children: tuple[TaskSnapshot, ...]
+    """The tasks spawned in its pools."""
+
+
+class Snapshot(NamedTuple):
+    """What was known of a loop at one moment."""
+
+    time: float
+    """On the loop's clock."""
+    tasks: tuple[TaskSnapshot, ...]
+    """The tasks in no pool, the main task first; the others are below them."""
+    ready: tuple[str, ...]
+    """The names of the tasks that will run next, in this order."""
+    timers: int
+    """How many tasks have a deadline ahead."""
+    next_deadline: float
+    """When the first of them is due; ``inf`` if there is none."""
+    descriptors: tuple[int, ...]
+    """The descriptors that are watched."""
+    calls: int
+    """How many calls from outside are to be made."""
+
+
+def take_snapshot(loop: Loop) -> Snapshot:
+    """Return what is known of *loop* now."""
+    opened = hasattr(loop, "_io")
+    return Snapshot(
+        time=loop._now(),
+        tasks=tuple(_describe(task) for task in loop._root.tasks + loop._system.tasks),
+        ready=tuple(task.name for task in loop._ready),
+        timers=len(loop._timers),
+        next_deadline=loop._timers.next(),
+        descriptors=tuple(handle.fd for handle in loop._io.handles()) if opened else (),
+        calls=len(loop._inbox.calls) if opened else 0,
+    )
+
+
+def _describe(task: Task[Any]) -> TaskSnapshot:
+    waiting_on = task.waiting_on
+    return TaskSnapshot(
+        name=task.name,
+        state=task.state,
+        waiting_on=None if task._abort is None else _in_words(task, waiting_on),
+        waiting_since=task.waiting_since,
+        held_by=tuple(holder.name for holder in holders_of(waiting_on)),
+        where=_place(task),
+        children=tuple(_describe(child) for child in children_of(task)),
+    )
+
+
+def children_of(task: Task[Any]) -> list[Task[Any]]:
+    """Return the tasks that were spawned in the pools that *task* is in, outermost pool first."""
+    children: list[Task[Any]] = []
+    scope = task._scope
+    while scope is not task._home and scope is not None:
+        children[:0] = scope.tasks
+        scope = scope._parent  # type: ignore[assignment]
+    return children
+
+
+def holders_of(waited_on: object) -> tuple[Task[Any], ...]:
+    """Return the tasks that could end a wait for *waited_on*, as far as it tells."""
+    holders = getattr(waited_on, "holders", None)
+    return tuple(holders()) if callable(holders) else ()
+
+
+def format_tree(loop: Loop) -> str:
+    """Return all tasks as a tree, a line each: name, what it waits for, who holds that, where."""
+    snapshot = take_snapshot(loop)
+    lines: list[str] = []
+    for task in snapshot.tasks:
+        _format(task, snapshot.time, "", "", lines)
+    return "\n".join(lines)
+
+
+def _format(task: TaskSnapshot, now: float, first: str, rest: str, lines: list[str]) -> None:
+    words = [task.state.value]
+    if task.waiting_on is not None:
+        words = [f"waits for {task.waiting_on}"]
+        if task.held_by:
+            words.append("held by " + ", ".join(map(repr, task.held_by)))
+        if task.waiting_since is not None and now - task.waiting_since >= 0.001:
+            words.append(f"for {now - task.waiting_since:.3g} s")
+    if task.where is not None:
+        words.append(task.where)
+    lines.append(f"{first}{task.name}: {', '.join(words)}")
+    for number, child in enumerate(task.children, 1):
+        last = number == len(task.children)
+        _format(
+            child, now, rest + ("└─ " if last else "├─ "), rest + ("   " if last else "│  "), lines
+        )
+
+
+def _in_words(task: Task[Any], waited_on: object) -> str:
+    if isinstance(waited_on, IOHandle):
+        verb = "read from" if waited_on.reader is task else "write to"
+        return f"descriptor {waited_on.fd} to {verb}"
+    if hasattr(waited_on, "coro"):
+        return f"the end of task {waited_on.name!r}"  # type: ignore[attr-defined]
+    return repr(waited_on)
+
+
+def _place(task: Task[Any]) -> str | None:
+    """The innermost frame of the program itself, not of the libraries that wait for it."""
+    for frame in reversed(task.stack()):
+        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if package not in interrupt_free_packages:
+            code = frame.f_code
+            return f"at {code.co_filename}:{frame.f_lineno} in {code.co_qualname}"
+    return None

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fair queues of waiting tasks, which every primitive is built on.
+
+Who parks first is unparked first. Unparking takes the task out of the queue in the same moment, and
+being cancelled does, too, so a task is either granted what it waited for or cancelled, never both; and
+what it was granted stays its own when a cancellation comes before it has run.
+
+A queue is a plain dict from each waiting task to what it offers: its order is that of insertion, the
+first is found, and one that gives up is removed, in constant time. (A deque would be searched from one
+end; at 10,000 waiters that took 22 µs.)
+
+Example::
+
+    class Gate:
+        def __init__(self):
+            self.is_open = False
+            self._waiters = {}
+
+        async def wait(self):
+            if not self.is_open:
+                await park(self._waiters, self)
+
+        def open(self):
+            self.is_open = True
+            unpark_all(self._waiters)
+
+Where every nanosecond counts, `wait` is written as a trap of its own, without the coroutine of `park`
+in between, which makes an event round trip a fifth faster::
+
+        @trap
+        def wait(self):
+            if not self.is_open:
+                enqueue(self._waiters, self)
+                outcome((yield PARKED))
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ._current import get_running
+from .traps import PARKED, Signal, trap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from ._task import Task
+
+WaitQueue: TypeAlias = "dict[Task[Any], Any]"
+"""Waiting tasks, in the order in which they came, each with what it offers."""
+
+
+@trap
+def park(
+    queue: WaitQueue, waiting_on: object, offer: Any = None
+) -> Generator[Signal, Task[Any], Any]:
+    """Wait at the end of a queue until unparked.
+
+    Args:
+        queue: The queue. Nothing else may change it but the functions of this family.
+        waiting_on: What the task waits for, to be shown in reports: the primitive. If it has a
+            method ``holders()``, the report asks it for the tasks that could end the wait.
+        offer: What the task brings along for whoever unparks it.
+
+    Returns:
+        The value given by whoever unparks it.
+
+    Raises:
+        RuntimeError: Not called from inside a loop.
+
+    Checkpoint: always. If it raises, the task has left the queue.
+    """
+    enqueue(queue, waiting_on, offer)
+    return outcome((yield PARKED))
+
+
+def enqueue(queue: WaitQueue, waiting_on: object, offer: Any = None) -> None:
+    """Put the current task at the end of a queue. It must yield `PARKED` next.
+
+    Args:
+        queue: The queue.
+        waiting_on: As for `park`.
+        offer: As for `park`.
+
+    Raises:
+        RuntimeError: Not called from inside a loop.
+    """
+    scheduler = get_running()
+    task = scheduler.current
+    task._abort = _leave
+    task._waiting_on = waiting_on
+    task._value = queue  # free for use while a task waits; `_leave` needs to know
+    task._since = scheduler._looked_at
+    queue[task] = offer
+    if task.stopping:
+        task._try_abort()
+    if task._due < task._armed:
+        scheduler._timers.arm(task, task._due)
+
+
+def outcome(task: Task[Any]) -> Any:
+    """Return what the task was unparked with.
+
+    Args:
+        task: The task that the loop sent in answer to `PARKED`: the current one.
+
+    Raises:
+        BaseException: The error that it was unparked with, such as a `CancelledError`.
+    """
+    if task._error is not None:
+        raise task._take_error()
+    return task._value
+
+
+def unpark(queue: WaitQueue, value: Any = None) -> Task[Any] | None:
+    """Wake the task that has waited longest.
+
+    Args:
+        queue: The queue.
+        value: What its `park` returns.
+
+    Returns:
+        The task; ``None`` if none waits.
+
+    Raises:
+        RuntimeError: The task belongs to a loop in another thread.
+    """
+    for task in queue:
+        scheduler = task._scheduler
+        if get_running() is not scheduler:
+            scheduler._touch()
+        del queue[task]
+        task._abort = None
+        task._value = value
+        scheduler._ready.append(task)
+        return task
+    return None
+
+
+def unpark_all(queue: WaitQueue, value: Any = None) -> None:
+    """Wake all tasks of a queue, in the order in which they came.
+
+    Args:
+        queue: The queue.
+        value: What their `park` returns.
+
+    Raises:
+        RuntimeError: The tasks belong to a loop in another thread.
+    """
+    wake(queue, value)
+    queue.clear()
+
+
+def break_all(queue: WaitQueue, error: Callable[[], BaseException]) -> None:
+    """Wake all tasks of a queue with an error, in the order in which they came.
+
+    Args:
+        queue: The queue.
+        error: Called for each task to make the exception that its `park` raises.
+
+    Raises:
+        RuntimeError: The tasks belong to a loop in another thread.
+    """
+    wake(queue, None)
+    for task in queue:
+        task._error = error()
+    queue.clear()
+
+
+def wake(queue: WaitQueue, value: Any) -> None:
+    """Wake all tasks of a queue that is thrown away: `unpark_all` without emptying it.
+
+    Args:
+        queue: The queue, to which nobody else refers.
+        value: What their `park` returns.
+
+    Raises:
+        RuntimeError: The tasks belong to a loop in another thread.
+    """
+    here = get_running()
+    for task in queue:
+        scheduler = task._scheduler
+        if here is not scheduler:
+            scheduler._touch()
+        task._abort = None
+        task._value = value
+        scheduler._ready.append(task)
+
+
+def _leave(task: Task[Any], error: BaseException) -> None:
+    del task._value[task]
+    task._value = None

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Asynchronous Python: structured, cancellable, fast, and without dependencies.
+
+In reading order:
+
+- a program hands its main function to `run`;
+- `create_pool` makes a block in which tasks are spawned, and which ends when they have ended;
+- `with_timeout` and `skip_after` bound the time of a block;
+- tasks talk through events, locks, queues and channels, and to the world through `giambio.socket`.
+
+What needs slow imports of the standard library is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING
+
+from giambio_kernel import AsyncScheduler as AsyncScheduler
+from giambio_kernel import CancelScope as CancelScope
+from giambio_kernel import Task as Task
+from giambio_kernel import TaskState as TaskState
+from giambio_kernel import checkpoint as checkpoint
+from giambio_kernel import current_effective_deadline as current_effective_deadline
+from giambio_kernel import current_task as current_task
+from giambio_kernel import interrupt_free_packages as _interrupt_free_packages
+from giambio_kernel import siblings as siblings
+from giambio_kernel import sleep as sleep
+from giambio_kernel import sleep_forever as sleep_forever
+from giambio_kernel import sleep_until as sleep_until
+
+from . import exceptions as exceptions
+from ._limiter import CapacityLimiter as CapacityLimiter
+from ._pool import Pool as Pool
+from ._pool import TaskStatus as TaskStatus
+from ._pool import create_pool as create_pool
+from ._queues import Queue as Queue
+from ._run import EventLoop as EventLoop
+from ._run import clock as clock
+from ._run import run as run
+from ._run import spawn as spawn
+from ._sync import Event as Event
+from ._sync import Lock as Lock
+from ._timeouts import skip_after as skip_after
+from ._timeouts import skip_at as skip_at
+from ._timeouts import with_timeout as with_timeout
+from ._timeouts import with_timeout_at as with_timeout_at
+from .exceptions import CancelledError as CancelledError
+from .exceptions import DeadlockError as DeadlockError
+from .exceptions import EndOfChannel as EndOfChannel
+from .exceptions import GiambioError as GiambioError
+from .exceptions import ResourceBroken as ResourceBroken
+from .exceptions import ResourceBusy as ResourceBusy
+from .exceptions import ResourceClosed as ResourceClosed
+from .exceptions import TaskCancelled as TaskCancelled
+from .exceptions import TooSlowError as TooSlowError
+from .exceptions import WouldBlock as WouldBlock
+
+if TYPE_CHECKING:
+    from . import debug as debug
+    from . import lowlevel as lowlevel
+    from . import socket as socket
+    from . import testing as testing
+    from ._threads import default_thread_limiter as default_thread_limiter
+    from ._threads import run_in_thread as run_in_thread
+    from .socket import AsyncSocket as AsyncSocket
+    from .socket import wrap_socket as wrap_socket
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "AsyncSocket": "socket",
+    "debug": "",
+    "default_thread_limiter": "_threads",
+    "lowlevel": "",
+    "run_in_thread": "_threads",
+    "socket": "",
+    "testing": "",
+    "wrap_socket": "socket",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = _LAZY[name]
+    if home:
+        value = getattr(_import_module(f"{__name__}.{home}"), name)
+    else:
+        value = _import_module(f"{__name__}.{name}")
+    globals()[name] = value  # the next time it is found without this function
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})
+
+
+# Ctrl+C does not tear the library apart; see `giambio_kernel`.
+_interrupt_free_packages.add(__name__)
+
+# Tracebacks, reprs and pickles show where a name is public, not the file that it lives in.
+for _name in [name for name in globals() if not name.startswith("_")]:
+    if str(getattr(globals()[_name], "__module__", "")).startswith(__name__ + "._"):
+        globals()[_name].__module__ = __name__
+del _name
