@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 import weakref
 from contextvars import copy_context
 from enum import Enum
@@ -119,6 +120,11 @@ class AsyncScheduler(Loop):
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_phase", _Phase.NEW) not in (_Phase.NEW, _Phase.CLOSED):
+            warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
+            self._release()
 
     # Driving the loop
 
@@ -573,6 +579,11 @@ class AsyncScheduler(Loop):
             raise RuntimeError(_OTHER_THREAD)
         if not self._driven and self._phase not in (_Phase.NEW, _Phase.CLOSED):
             self._inbox.notify_if_armed()
+
+    def _error_was_seen(self, task: Task[Any]) -> None:
+        """Whoever drives the loop has looked at the outcome of *task*."""
+        if task is self.main_task and not self._driven and self._root.error is task._error:
+            self._root.error = None
 
     def _check_open(self) -> None:
         if self._phase is _Phase.NEW:

@@ -197,6 +197,7 @@ class Task(Generic[T]):
             return cast("T", self._value)
         if step is ended_failed:
             assert self._error is not None
+            self._scheduler._error_was_seen(self)
             raise self._error
         if step is ended_cancelled:
             reason = f": {self._value}" if self._value else ""
@@ -210,6 +211,7 @@ class Task(Generic[T]):
             RuntimeError: The task has not ended.
         """
         if self._step in ENDED:
+            self._scheduler._error_was_seen(self)
             return self._error
         raise RuntimeError(f"task {self.name!r} has not ended yet; await task.join() waits for it")
 
@@ -220,7 +222,7 @@ class Task(Generic[T]):
         when the task has ended, and while it runs: then its frames are on Python's own stack.
         """
         frames: list[FrameType] = []
-        awaited: Any = self.coro
+        awaited: Any = None if self._scheduler.current is self else self.coro
         while awaited is not None:
             frame = None
             following = None
@@ -293,7 +295,7 @@ class Task(Generic[T]):
         if self._step in ENDED:
             if checkpoint_due():
                 await checkpoint()
-        elif self._scheduler.current is self:
+        elif current_task() is self:
             raise RuntimeError(f"task {self.name!r} cannot wait for its own end")
         else:
             await self._watch(until_end=True)

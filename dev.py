@@ -1,0 +1,46 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Set up a development environment and run a task in it. Needs Python 3.11 or newer and pip.
+
+    python3 dev.py demo     an echo server with real clients, to be watched
+    python3 dev.py test     the tests, against the built wheels
+    python3 dev.py          everything that CI runs
+    python3 dev.py -l       what else there is
+
+The tasks are nox sessions (see noxfile.py); nox itself is installed into .venv on the first run.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+NOX = "nox>=2025.2"
+
+# What one types, and what it means to nox.
+SHORT = {"demo": ["-s", "demo"], "test": ["-s", f"tests-{sys.version_info[0]}.{sys.version_info[1]}"]}
+
+
+def main() -> int:
+    if sys.version_info < (3, 11):
+        print(f"giambio needs Python 3.11 or newer; this is {sys.version.split()[0]}")
+        return 2
+    python = VENV / ("Scripts" if os.name == "nt" else "bin") / "python"
+    if not python.exists():
+        print("Making a virtual environment in .venv", flush=True)
+        subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
+    if subprocess.run([str(python), "-c", "import nox"], capture_output=True).returncode:
+        print("Installing nox into it", flush=True)
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", NOX], check=True)
+    arguments = sys.argv[1:]
+    if arguments and arguments[0] in SHORT:
+        arguments = SHORT[arguments[0]] + arguments[1:]
+    return subprocess.run([str(python), "-m", "nox", *arguments], cwd=ROOT).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,601 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starting a run, driving it, and how it ends."""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import threading
+
+import pytest
+
+from giambio_kernel import (
+    AsyncScheduler,
+    CancelScope,
+    InternalError,
+    Task,
+    TaskCancelled,
+    TaskState,
+    VirtualClock,
+    checkpoint,
+    current_scheduler,
+    current_task,
+    reschedule,
+    siblings,
+    sleep,
+    sleep_forever,
+    spawn_task,
+    suspend,
+)
+
+
+async def nothing():
+    pass
+
+
+def test_run_returns_the_result_of_main(run):
+    async def main(a, b):
+        await checkpoint()
+        return a + b
+
+    assert run(main, 3, 4) == 7
+
+
+def test_run_raises_the_error_of_main_itself(run):
+    error = ValueError("no")
+
+    async def main():
+        raise error
+
+    with pytest.raises(ValueError, match="no") as caught:
+        run(main)
+    assert caught.value is error
+
+
+def test_an_error_carries_the_path_of_its_task_and_no_frames_of_the_loop(run):
+    async def main():
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no") as caught:
+        run(main)
+    assert caught.value.__notes__ == ["in task: main"]
+    names = [entry.name for entry in caught.traceback]
+    assert names[-1] == "main"
+    assert "_run_steps" not in names
+    assert "begin" not in names
+
+
+def test_run_waits_for_all_tasks(run):
+    ended = []
+
+    async def child(n):
+        await sleep(n)
+        ended.append(n)
+
+    async def main():
+        for n in (3, 1, 2):
+            spawn_task(child, n)
+        return "result"
+
+    assert run(main) == "result"
+    assert ended == [1, 2, 3]
+
+
+def test_a_failing_task_outside_of_pools_cancels_the_run_which_raises_its_error(run):
+    events = []
+
+    async def failing():
+        await sleep(1)
+        raise KeyError("mine")
+
+    async def main():
+        spawn_task(failing)
+        try:
+            await sleep_forever()
+        finally:
+            events.append("main cleaned up")
+
+    with pytest.raises(KeyError, match="mine"):
+        run(main)
+    assert events == ["main cleaned up"]
+
+
+def test_of_several_errors_the_first_is_raised_and_the_others_are_its_siblings(run):
+    async def failing(error):
+        raise error
+
+    first, second = ValueError("first"), KeyError("second")
+
+    async def main():
+        spawn_task(failing, first)
+        spawn_task(failing, second)
+
+    with pytest.raises(ValueError, match="first") as caught:
+        run(main)
+    assert siblings(caught.value) == (second,)
+    assert "KeyError: 'second'" in "".join(caught.value.__notes__)
+
+
+def test_exit_goes_before_an_ordinary_error(run):
+    async def failing(error):
+        raise error
+
+    ordinary = ValueError("ordinary")
+
+    async def main():
+        spawn_task(failing, ordinary)
+        spawn_task(failing, SystemExit(3))
+
+    with pytest.raises(SystemExit) as caught:
+        run(main)
+    assert siblings(caught.value) == (ordinary,)
+
+
+def test_a_cancelled_main_task_is_an_ordinary_error_of_the_run(run):
+    async def main():
+        current_task().cancel("enough")
+        await checkpoint()
+
+    with pytest.raises(TaskCancelled, match="'main' was cancelled: enough") as caught:
+        run(main)
+    assert caught.value.task.name == "main"
+
+
+def test_a_run_inside_of_a_run_is_refused(run):
+    async def main():
+        AsyncScheduler().start(nothing)
+
+    with pytest.raises(RuntimeError, match="inside of a run: await the function"):
+        run(main)
+
+
+def test_another_thread_may_run_its_own_loop_meanwhile(run):
+    results = []
+
+    async def main():
+        thread = threading.Thread(
+            target=lambda: results.append(AsyncScheduler().start(nothing)),
+        )
+        thread.start()
+        thread.join()
+
+    run(main)
+    assert results == [None]
+
+
+def test_a_scheduler_is_used_once():
+    scheduler = AsyncScheduler()
+    scheduler.start(nothing)
+    with pytest.raises(RuntimeError, match="started before; make a new one"):
+        scheduler.start(nothing)
+    with pytest.raises(RuntimeError, match="was closed"):
+        scheduler.run()
+    scheduler.close()
+
+
+def test_running_what_was_not_started_is_a_clear_error():
+    scheduler = AsyncScheduler()
+    for use in (scheduler.run, scheduler.tick, scheduler.fileno):
+        with pytest.raises(RuntimeError, match=r"call start\(main\) first"):
+            use()
+    scheduler.close()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (3, "expected an async function, not 3"),
+        (lambda: None, "is not an async function: calling it gave None"),
+        (nothing(), "was called already"),
+    ],
+)
+def test_what_is_no_async_function_is_refused_at_once(wrong, message):
+    with pytest.raises(TypeError, match=message):
+        AsyncScheduler().start(wrong, *((1,) if "called" in message else ()))
+
+
+def test_an_async_generator_function_is_refused_at_once():
+    async def generator():
+        yield 1
+
+    with pytest.raises(TypeError, match="async generator function: iterate it"):
+        AsyncScheduler().start(generator)
+
+
+def test_awaiting_another_librarys_primitive_names_it(run):
+    class Foreign:
+        def __await__(self):
+            yield "foreign request"
+
+    events = []
+
+    async def main():
+        try:
+            await Foreign()
+        finally:
+            await checkpoint()  # the task is as alive as ever
+            events.append("cleaned up")
+
+    with pytest.raises(InternalError, match="task 'main' awaited 'foreign request'") as caught:
+        run(main)
+    assert events == ["cleaned up"]
+    assert caught.traceback[-1].name == "__await__"
+
+
+def test_awaiting_asyncio_is_a_clear_error(run):
+    import asyncio
+
+    async def main():
+        await asyncio.sleep(0)
+
+    with pytest.raises(InternalError, match="awaited None, which is not giambio's"):
+        run(main)
+
+
+def test_outside_of_a_loop_every_request_says_so():
+    for use in (
+        current_task,
+        current_scheduler,
+        lambda: spawn_task(nothing),
+        lambda: CancelScope().__enter__(),
+        lambda: suspend(lambda task, error: None).send(None),
+        lambda: sleep(1).send(None),
+    ):
+        with pytest.raises(RuntimeError, match="only inside a running loop"):
+            use()
+
+
+def test_forgetting_to_await_gives_pythons_own_warning():
+    with pytest.warns(RuntimeWarning, match="coroutine 'sleep' was never awaited"):
+        sleep(1)
+        gc.collect()
+
+
+class TestTicking:
+    """A loop driven by hand."""
+
+    def test_ticks_run_what_was_ready_when_they_began(self):
+        events = []
+
+        async def child():
+            events.append("child")
+
+        async def main():
+            events.append("main 1")
+            spawn_task(child)
+            await checkpoint()
+            events.append("main 2")
+
+        with AsyncScheduler() as loop:
+            task = loop.start(main, loop=False)
+            assert task.state is TaskState.NEW
+            assert events == []
+            assert loop.tick()
+            assert events == ["main 1"]
+            assert not loop.tick()
+            assert events == ["main 1", "child", "main 2"]
+            assert task.result() is None
+            assert loop.done()
+            assert not loop.tick()
+
+    def test_a_tick_does_not_wait_by_default(self):
+        async def main():
+            await sleep(3600)
+
+        with AsyncScheduler() as loop:
+            loop.start(main, loop=False)
+            for _ in range(3):
+                assert loop.tick()
+
+    def test_a_tick_waits_for_time_as_long_as_it_may(self):
+        async def main():
+            await sleep(0.002)
+
+        with AsyncScheduler() as loop:
+            task = loop.start(main, loop=False)
+            loop.tick()
+            while loop.tick(None):
+                pass
+            assert task.done()
+
+    def test_the_error_of_a_task_is_not_the_ticks(self):
+        async def main():
+            raise ValueError("mine")
+
+        loop = AsyncScheduler()
+        task = loop.start(main, loop=False)
+        while loop.tick():
+            pass
+        assert repr(task) == "<Task 'main' failed: ValueError('mine')>"
+        with pytest.raises(ValueError, match="mine"):
+            task.result()
+        loop.close()
+
+    def test_a_loop_that_was_not_closed_is_warned_about_and_closed(self):
+        before = os.listdir("/dev/fd")
+        loop = AsyncScheduler()
+        loop.start(sleep_forever, loop=False)
+        loop.tick()
+        with pytest.warns(ResourceWarning, match="running, 1 task> was not closed"):
+            del loop
+            gc.collect()
+        assert os.listdir("/dev/fd") == before
+
+    def test_an_error_that_nobody_saw_is_raised_by_close(self):
+        async def failing():
+            raise ValueError("mine")
+
+        async def main():
+            spawn_task(failing)
+
+        loop = AsyncScheduler()
+        loop.start(main, loop=False)
+        while loop.tick():
+            pass
+        with pytest.raises(ValueError, match="mine"):
+            loop.close()
+        loop.close()
+
+    def test_an_error_of_main_that_was_looked_at_is_not_raised_again_by_close(self):
+        async def main():
+            raise ValueError("mine")
+
+        loop = AsyncScheduler()
+        task = loop.start(main, loop=False)
+        while loop.tick():
+            pass
+        assert isinstance(task.exception(), ValueError)
+        loop.close()
+
+    def test_close_cancels_what_is_left_and_runs_its_clean_up(self):
+        events = []
+
+        async def main():
+            try:
+                await sleep_forever()
+            finally:
+                with CancelScope(shield=True):
+                    await sleep(0.001)
+                events.append("cleaned up")
+
+        loop = AsyncScheduler()
+        task = loop.start(main, loop=False)
+        loop.tick()
+        loop.close()
+        assert events == ["cleaned up"]
+        assert task.cancelled()
+        loop.close()
+
+    def test_close_before_the_first_tick_runs_main_to_its_first_checkpoint(self):
+        events = []
+
+        async def main():
+            events.append("began")
+            await checkpoint()
+            events.append("never")
+
+        loop = AsyncScheduler()
+        loop.start(main, loop=False)
+        loop.close()
+        assert events == ["began"]
+
+    def test_the_descriptor_tells_of_calls_from_threads(self):
+        events = []
+
+        async def main():
+            await sleep_forever()
+
+        with AsyncScheduler() as loop:
+            loop.start(main, loop=False)
+            loop.tick()
+            assert not select.select([loop.fileno()], [], [], 0)[0]
+            thread = threading.Thread(
+                target=loop.call_soon_threadsafe, args=(events.append, "called")
+            )
+            thread.start()
+            thread.join()
+            assert select.select([loop.fileno()], [], [], 10)[0]
+            loop.tick()
+            assert events == ["called"]
+            assert not select.select([loop.fileno()], [], [], 0)[0]
+
+    def test_the_descriptor_tells_of_what_the_host_does_itself(self):
+        async def main():
+            return await suspend(lambda task, error: None)
+
+        with AsyncScheduler() as loop:
+            task = loop.start(main, loop=False)
+            loop.tick()
+            reschedule(task, "from the host")
+            assert select.select([loop.fileno()], [], [], 0)[0]
+            assert loop.next_deadline() <= loop.clock()
+            loop.tick()
+            assert task.result() == "from the host"
+
+    def test_the_next_deadline_is_that_of_the_first_timer(self):
+        clock = VirtualClock(autojump=False)
+
+        async def main():
+            await sleep(5)
+
+        with AsyncScheduler(clock=clock) as loop:
+            assert loop.next_deadline() == float("inf")
+            loop.start(main, loop=False)
+            assert loop.next_deadline() == 0.0  # main is ready
+            loop.tick()
+            assert loop.next_deadline() == 5.0
+            clock.advance(5)
+            assert not loop.tick()
+
+    def test_a_task_cannot_tick_its_own_loop(self):
+        async def main():
+            current_scheduler().tick()
+
+        loop = AsyncScheduler()
+        task = loop.start(main, loop=False)
+        loop.tick()
+        with pytest.raises(RuntimeError, match="driven by one of its own tasks"):
+            task.result()
+        loop.close()
+
+    def test_a_task_cannot_close_its_own_loop(self, run):
+        async def main():
+            current_scheduler().close()
+
+        with pytest.raises(RuntimeError, match="cannot be closed by its own tasks"):
+            run(main)
+
+    def test_another_thread_cannot_tick_or_touch(self):
+        errors = []
+
+        async def main():
+            await suspend(lambda task, error: None)
+
+        with AsyncScheduler() as loop:
+            task = loop.start(main, loop=False)
+            loop.tick()
+
+            def meddle():
+                for use in (loop.tick, lambda: reschedule(task), lambda: task.cancel()):
+                    try:
+                        use()
+                    except RuntimeError as error:
+                        errors.append(str(error))
+
+            thread = threading.Thread(target=meddle)
+            thread.start()
+            thread.join()
+        assert len(errors) == 3
+        assert all("another thread" in error for error in errors)
+
+    def test_two_loops_take_turns_in_one_thread(self):
+        events = []
+
+        async def main(name):
+            for n in range(2):
+                events.append(f"{name}{n}")
+                await checkpoint()
+
+        with AsyncScheduler() as one, AsyncScheduler() as two:
+            one.start(main, "a", loop=False)
+            two.start(main, "b", loop=False)
+            while one.tick() | two.tick():
+                pass
+        assert events == ["a0", "b0", "a1", "b1"]
+
+    @pytest.mark.parametrize("wrong", [-1, float("nan")])
+    def test_a_timeout_must_be_a_time(self, wrong):
+        with pytest.raises(ValueError, match="timeout must be at least 0"):
+            AsyncScheduler().tick(wrong)
+
+
+class TestRunUntil:
+    """How a test runner spans several things over one loop."""
+
+    def test_it_stops_when_the_condition_holds_and_leaves_the_tasks_alone(self):
+        async def main():
+            await sleep(1)
+            seen.append(1)
+            await sleep(1)
+            seen.append(2)
+
+        seen = []
+        with AsyncScheduler(clock=VirtualClock()) as loop:
+            task = loop.start(main, loop=False)
+            loop.run_until(lambda: seen)
+            assert seen == [1]
+            assert not task.done()
+            loop.run_until(task.done)
+            assert seen == [1, 2]
+
+    def test_it_says_when_the_condition_can_never_hold(self):
+        with AsyncScheduler() as loop:
+            loop.start(nothing, loop=False)
+            with pytest.raises(RuntimeError, match="the condition does not hold"):
+                loop.run_until(lambda: False)
+
+
+class TestCleanUpAtTheEnd:
+    """Work that needs the loop after all tasks have ended."""
+
+    def test_clean_ups_run_last_in_first_out_while_the_loop_lives(self, run):
+        events = []
+
+        async def asynchronous(n):
+            await sleep(1)
+            events.append(n)
+
+        async def main():
+            scheduler = current_scheduler()
+            scheduler.add_cleanup(asynchronous, 1)
+            scheduler.add_cleanup(events.append, 2)
+            spawn_task(asynchronous, 0)
+
+        run(main)
+        assert events == [0, 2, 1]
+
+    def test_a_failing_clean_up_does_not_keep_the_others_from_running(self, run):
+        events = []
+
+        def failing():
+            raise ValueError("clean-up")
+
+        async def main():
+            current_scheduler().add_cleanup(events.append, "first")
+            current_scheduler().add_cleanup(failing)
+
+        with pytest.raises(ValueError, match="clean-up"):
+            run(main)
+        assert events == ["first"]
+
+    def test_they_run_after_an_error_too(self, run):
+        events = []
+
+        async def main():
+            current_scheduler().add_cleanup(events.append, "cleaned")
+            raise ValueError("main")
+
+        with pytest.raises(ValueError, match="main"):
+            run(main)
+        assert events == ["cleaned"]
+
+
+def test_an_error_of_a_call_from_outside_fails_the_run(run):
+    async def main():
+        current_scheduler().call_soon_threadsafe(lambda: 1 // 0)
+        await sleep_forever()
+
+    with pytest.raises(ZeroDivisionError):
+        run(main)
+
+
+def test_a_run_leaves_no_descriptor_behind(run):
+    before = os.listdir("/dev/fd")
+    run(nothing)
+    with pytest.raises(ZeroDivisionError):
+        run(lambda: _divide())
+    assert os.listdir("/dev/fd") == before
+
+
+async def _divide():
+    return 1 // 0
+
+
+def test_tasks_and_scopes_leave_no_cycles_for_the_garbage_collector(run):
+    async def main():
+        with CancelScope(seconds=1):
+            await spawn_task(nothing).join()
+        with CancelScope(seconds=1) as scope:
+            scope.cancel()
+            await sleep(5)
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(main)
+        names = [o.name for o in gc.get_objects() if isinstance(o, Task)]
+        assert names == ["main"]  # its loop knows it
+        assert not [o for o in gc.get_objects() if type(o) is CancelScope]
+    finally:
+        gc.enable()
