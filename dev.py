@@ -22,11 +22,14 @@ VENV = ROOT / ".venv"
 NOX = "nox>=2025.2"
 
 # What one types, and what it means to nox.
-SHORT = {"demo": ["-s", "demo"], "test": ["-s", f"tests-{sys.version_info[0]}.{sys.version_info[1]}"]}
+SHORT = {
+    "demo": ["-s", "demo"],
+    "test": ["-s", f"tests-{sys.version_info[0]}.{sys.version_info[1]}"],
+}
 
 
 def main() -> int:
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  the one file that an older Python may meet
         print(f"giambio needs Python 3.11 or newer; this is {sys.version.split()[0]}")
         return 2
     python = VENV / ("Scripts" if os.name == "nt" else "bin") / "python"

@@ -19,7 +19,9 @@ DIST = ROOT / "dist"
 # From the ground up: each may depend on those before it.
 PACKAGES = ["giambio-kernel", "giambio", "pytest-giambio"]
 IMPORTS = ["giambio_kernel", "giambio", "pytest_giambio"]
-SOURCES = [f"packages/{package}/src/{name}" for package, name in zip(PACKAGES, IMPORTS, strict=True)]
+SOURCES = [
+    f"packages/{package}/src/{name}" for package, name in zip(PACKAGES, IMPORTS, strict=True)
+]
 
 # The Python that runs nox comes first; it is the one that `dev.py test` uses.
 THIS = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -37,7 +39,9 @@ def wheels(session: nox.Session) -> list[str]:
     target = Path(session.create_tmp()) / "dist"
     shutil.rmtree(target, ignore_errors=True)
     for package in PACKAGES:
-        session.run("python", "-m", "build", "--outdir", str(target), f"packages/{package}", silent=True)
+        session.run(
+            "python", "-m", "build", "--outdir", str(target), f"packages/{package}", silent=True
+        )
     return [str(next(target.glob(f"{name}-*.whl"))) for name in IMPORTS]
 
 
@@ -106,7 +110,9 @@ def build(session: nox.Session) -> None:
     session.install("build>=1.2", "twine>=6")
     shutil.rmtree(DIST, ignore_errors=True)
     for package in PACKAGES:
-        session.run("python", "-m", "build", "--outdir", str(DIST), f"packages/{package}", silent=True)
+        session.run(
+            "python", "-m", "build", "--outdir", str(DIST), f"packages/{package}", silent=True
+        )
     session.run("twine", "check", "--strict", *map(str, sorted(DIST.iterdir())))
     session.run("python", "tools/inspect_dist.py", str(DIST))
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keep the versions of the three distributions, and their pins on each other, the same.
 
-    python tools/versions.py            check that they agree
-    python tools/versions.py 1.2.3      set them
+python tools/versions.py            check that they agree
+python tools/versions.py 1.2.3      set them
 """
 
 from __future__ import annotations

@@ -254,15 +254,14 @@ class TestNesting:
 
     def test_when_both_are_cancelled_the_outer_one_catches(self, run):
         async def main():
-            with CancelScope() as outer:
-                with CancelScope() as inner:
-                    inner.cancel("inner")
-                    outer.cancel("outer")
-                    with pytest.raises(CancelledError) as caught:
-                        await checkpoint()
-                    assert caught.value.scope is outer
-                    assert caught.value.reason == "outer"
-                    raise caught.value
+            with CancelScope() as outer, CancelScope() as inner:
+                inner.cancel("inner")
+                outer.cancel("outer")
+                with pytest.raises(CancelledError) as caught:
+                    await checkpoint()
+                assert caught.value.scope is outer
+                assert caught.value.reason == "outer"
+                raise caught.value
             assert outer.cancelled_caught
             assert not inner.cancelled_caught
 
@@ -388,10 +387,9 @@ class TestShields:
         async def main():
             with CancelScope() as outer:
                 outer.cancel()
-                with CancelScope(shield=True) as inner:
-                    with CancelScope():
-                        spawn_task(lower, inner)
-                        await sleep_forever()
+                with CancelScope(shield=True) as inner, CancelScope():
+                    spawn_task(lower, inner)
+                    await sleep_forever()
             assert outer.cancelled_caught
             assert current_scheduler().clock() == 1
 
@@ -748,7 +746,9 @@ class TestMisuse:
         async def main():
             source = generator()
             await source.__anext__()
-            with pytest.raises(RuntimeError, match="left in task 'consume', but.*'main'.*generator"):
+            with pytest.raises(
+                RuntimeError, match="left in task 'consume', but.*'main'.*generator"
+            ):
                 await spawn_and_join(consume, source)
             await sleep(200)  # main is no longer in that scope
 
@@ -796,15 +796,13 @@ def test_a_group_loses_its_cancellations_and_keeps_its_errors(run):
             scope.cancel()
             raise BaseExceptionGroup("both", [await cancelled(), await cancelled()])
         assert scope.cancelled_caught
-        with pytest.raises(ExceptionGroup) as caught:
-            with CancelScope() as scope:
-                scope.cancel()
-                raise BaseExceptionGroup("both", [await cancelled(), ValueError("kept")])
+        with pytest.raises(ExceptionGroup) as caught, CancelScope() as scope:
+            scope.cancel()
+            raise BaseExceptionGroup("both", [await cancelled(), ValueError("kept")])
         assert [str(error) for error in caught.value.exceptions] == ["kept"]
-        with pytest.raises(ExceptionGroup):
-            with CancelScope() as scope:
-                scope.cancel()
-                raise ExceptionGroup("none", [ValueError("kept")])
+        with pytest.raises(ExceptionGroup), CancelScope() as scope:
+            scope.cancel()
+            raise ExceptionGroup("none", [ValueError("kept")])
 
     run(main)
 

@@ -546,7 +546,7 @@ def test_done_callbacks_are_called_once_and_can_be_removed(run):
         task = spawn_task(returns, 1)
         task.add_done_callback(called.append)
         task.add_done_callback(called.append)
-        never = lambda task: called.append("never")  # noqa: E731
+        never = lambda task: called.append("never")
         task.add_done_callback(never)
         task.remove_done_callback(never)
         task.remove_done_callback(never)

@@ -75,6 +75,7 @@ class InterruptHandler:
                 self._pending = None
                 if target is not None:
                     target._interrupt = None
+                    target.stopping = target._scope._effective
                 raise KeyboardInterrupt
             scheduler._break_off = True
             scheduler._inbox.notify()

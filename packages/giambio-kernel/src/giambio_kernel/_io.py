@@ -245,7 +245,9 @@ class Descriptors:
             try:
                 self._poller.add(fd, mask, handle._edge)
             except FileExistsError:
-                self._poller.change(fd, mask, handle._edge)
+                # A handle for this descriptor was dropped without being closed.
+                self._poller.remove(fd)
+                self._poller.add(fd, mask, handle._edge)
             self._handles[fd] = handle
         handle._mask = mask
 
@@ -325,9 +327,9 @@ class Descriptors:
 
     def _evict(self, handle: IOHandle) -> None:
         self._wake_closed(handle)
+        self._forget(handle)
         handle._mask = 0
         handle.may_read = handle.may_write = True
-        del self._handles[handle.fd]
 
     def _wake_closed(self, handle: IOHandle) -> None:
         for task in (handle.reader, handle.writer):

@@ -155,6 +155,7 @@ class Loop:
             wait = timeout
         inbox = self._inbox
         inbox.arm()
+        slept = not self._io._handles
         self._poll(0.0 if inbox.calls else None if wait == INFINITY else wait)
         inbox.disarm()
         if self._break_off:
@@ -164,8 +165,8 @@ class Loop:
             inbox.run_calls(self._root.fail)
         if self._timers._heap:
             self._fire_timers(now)
-        if self._hooks is not None and not self._io._handles:
-            # Nobody waits for I/O, so that was a sleep. The look that belongs to this pass comes
+        if self._hooks is not None and slept:
+            # Nobody waited for I/O, so that was a sleep. The look that belongs to this pass comes
             # now, where a debugger expects it: after the sleepers, before the steps.
             self._poll(0.0, tell=True)
 

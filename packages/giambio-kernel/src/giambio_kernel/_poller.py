@@ -11,6 +11,8 @@ remember it. `_io` does that.
 
 from __future__ import annotations
 
+import errno
+import os
 import select
 import selectors
 import sys
@@ -170,12 +172,22 @@ class SelectorPoller:
 
     def poll(self, timeout: float | None) -> Iterable[tuple[int, int]]:
         ready: list[tuple[int, int]] = []
-        for key, events in self._selector.select(timeout):
+        try:
+            selected = self._selector.select(timeout)
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            # select() fails as a whole if one descriptor was closed behind our back. Whoever waits
+            # for that one is woken, and finds out.
+            keys = [key for key in self._selector.get_map().values() if not _is_open(key.fd)]
+            return [(key.fd, READ | WRITE | ERROR) for key in keys]
+        for key, events in selected:
             mask = READ if events & selectors.EVENT_READ else 0
             ready.append((key.fd, mask | WRITE if events & selectors.EVENT_WRITE else mask))
         return ready
 
     def add(self, fd: int, mask: int, edge: bool) -> None:
+        os.fstat(fd)  # select() and poll() would take any number
         try:
             self._selector.register(fd, self._events(mask))
         except KeyError:
@@ -207,6 +219,14 @@ class SelectorPoller:
 
     def close(self) -> None:
         self._selector.close()
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
 
 
 def default_poller() -> Poller:

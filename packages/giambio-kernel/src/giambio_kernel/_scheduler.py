@@ -353,8 +353,7 @@ class AsyncScheduler(Loop):
         """
         if delay is not None and not delay >= 0.0:
             raise ValueError(f"delay must be at least 0, not {delay!r}")
-        task: Task[T] = self.adopt(as_coroutine(fn, args), scope or self._root, context)
-        task._name = name
+        task: Task[T] = self.adopt(as_coroutine(fn, args), scope or self._root, context, name)
         if hold is None and delay is None:
             return task
         # Not yet: take it off the queue again, where it is the last one.
@@ -374,7 +373,11 @@ class AsyncScheduler(Loop):
         return task
 
     def adopt(
-        self, coro: Coroutine[Any, Any, T], scope: CancelScope, context: Context | None = None
+        self,
+        coro: Coroutine[Any, Any, T],
+        scope: CancelScope,
+        context: Context | None = None,
+        name: str | None = None,
     ) -> Task[T]:
         """Start a coroutine as a task of *scope*: `spawn` without its choices, for pools.
 
@@ -382,6 +385,7 @@ class AsyncScheduler(Loop):
             coro: A coroutine that has not begun.
             scope: An open scope, which is told of the end of the task.
             context: The context to run in; by default a copy of the current one.
+            name: What to call the task; by default the name of the coroutine.
 
         Raises:
             TypeError: *coro* is not a coroutine.
@@ -408,8 +412,8 @@ class AsyncScheduler(Loop):
         task._home = task._scope = scope
         task.stopping = scope._effective
         task._due = task._armed = INFINITY
-        task._name = task._abort = task._interrupt = task._error = task._value = None
-        task._watchers = None
+        task._name = name
+        task._abort = task._interrupt = task._error = task._value = task._watchers = None
         if scope._tasks is None:
             scope._tasks = {task: None}
         else:
@@ -542,7 +546,10 @@ class AsyncScheduler(Loop):
     def _abandon(self) -> None:
         """The loop itself has failed: close the coroutines, so that their clean-up can run."""
         if self._io.forked:
-            return  # they are copies of the parent's, whose clean-up is the parent's affair
+            # They are copies of the parent's, whose clean-up is the parent's affair; dropping them
+            # would run it, too.
+            _of_the_parent.extend(self.tasks())
+            return
         for task in reversed(self.tasks()):
             try:
                 self.current = task
@@ -606,6 +613,8 @@ class AsyncScheduler(Loop):
 _OTHER_THREAD = (
     "this loop belongs to another thread; from here only call_soon_threadsafe() may be used"
 )
+
+_of_the_parent: list[Task[Any]] = []
 
 _open_loops: weakref.WeakSet[AsyncScheduler] = weakref.WeakSet()
 
