@@ -293,7 +293,9 @@ class AsyncScheduler(Loop):
         Returns:
             The moment; now if a task is ready, and ``inf`` if there is no timer.
         """
-        if self._ready or (self._phase is not _Phase.NEW and self._inbox.calls):
+        if self._ready or self._idle_waiters:
+            return self._now()
+        if self._phase is not _Phase.NEW and self._inbox.calls:
             return self._now()
         return self._timers.next()
 

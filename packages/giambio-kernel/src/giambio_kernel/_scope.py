@@ -53,6 +53,7 @@ class CancelScope:
         "_cancel_called",
         "_cancelled_caught",
         "_deadline",
+        "_deliveries",
         "_effective",
         "_outer_due",
         "_parent",
@@ -69,11 +70,12 @@ class CancelScope:
     _seconds: float | None
     _deadline: float
     _shield: bool
-    # The next three exist only once the scope is cancelled: making a scope is a hot path.
     _cancel_called: bool
+    # The next four exist only once the scope is cancelled: making a scope is a hot path.
     _cancelled_caught: bool
     _timed_out: bool
     _reason: str | None
+    _deliveries: int
     # The state of a scope: new while it has no parent, open while it has a task, then closed.
     _parent: CancelScope | None
     _task: Task[Any] | None
@@ -210,6 +212,11 @@ class CancelScope:
         return self._reason if self._cancel_called else None
 
     @property
+    def deliveries(self) -> int:
+        """How often a `CancelledError` of this scope was raised: once for each checkpoint it met."""
+        return self._deliveries if self._cancel_called else 0
+
+    @property
     def owner(self) -> Task[Any] | None:
         """The task that is inside this scope; ``None`` before entry and after exit."""
         return self._task
@@ -306,6 +313,7 @@ class CancelScope:
         self._cancelled_caught = False
         self._timed_out = timed_out
         self._reason = reason
+        self._deliveries = 0
 
     def _expire(self) -> None:
         """Cancel because the deadline has come."""

@@ -403,7 +403,9 @@ class Task(Generic[T]):
             if scope._shield:
                 break
             scope = scope._parent
-        error = CancelledError(None if outermost is None else outermost._reason)
+        assert outermost is not None
+        outermost._deliveries += 1
+        error = CancelledError(outermost._reason)
         error.scope = outermost
         return error
 

@@ -30,6 +30,13 @@ from giambio_kernel import sleep_forever as sleep_forever
 from giambio_kernel import sleep_until as sleep_until
 
 from . import exceptions as exceptions
+from ._channels import ReceiveChannel as ReceiveChannel
+from ._channels import SendChannel as SendChannel
+from ._channels import open_memory_channel as open_memory_channel
+from ._combine import amap as amap
+from ._combine import as_completed as as_completed
+from ._combine import gather as gather
+from ._combine import race as race
 from ._limiter import CapacityLimiter as CapacityLimiter
 from ._pool import Pool as Pool
 from ._pool import TaskStatus as TaskStatus

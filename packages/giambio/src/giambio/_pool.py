@@ -140,6 +140,11 @@ class Pool(CancelScope):
 
     # Starting tasks
 
+    @property
+    def accepts_tasks(self) -> bool:
+        """Whether tasks can be spawned now: it was entered with ``async with``, and is still open."""
+        return self.owner is not None and hasattr(self, "_limit")
+
     @overload
     def spawn(
         self, func: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs

@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Memory channels: a way for items from some tasks to others, with two ends that can be closed."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, Self, TypeVar
+
+from giambio_kernel import (
+    PARKED,
+    Signal,
+    Task,
+    WaitQueue,
+    break_all,
+    enqueue,
+    get_running,
+    outcome,
+    replenish,
+    reschedule,
+    trap,
+    unpark,
+)
+
+from .exceptions import EndOfChannel, ResourceBroken, ResourceClosed, WouldBlock
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+T = TypeVar("T")
+
+
+class ChannelStatistics(NamedTuple):
+    """What is known of a memory channel."""
+
+    items_buffered: int
+    capacity: float
+    open_senders: int
+    open_receivers: int
+    tasks_waiting_to_send: int
+    tasks_waiting_to_receive: int
+
+
+class _Channel(Generic[T]):
+    """What the ends of a channel share.
+
+    Invariants: nobody waits to receive while there is an item, buffered or offered; nobody waits to
+    send while there is room. So of the two queues at most one has somebody in it.
+    """
+
+    __slots__ = (
+        "capacity",
+        "items",
+        "receivers",
+        "receivers_waiting",
+        "senders",
+        "senders_waiting",
+    )
+
+    def __init__(self, capacity: float) -> None:
+        self.capacity = capacity
+        self.items: deque[T] = deque()
+        # How many ends of each kind are open.
+        self.senders = 0
+        self.receivers = 0
+        # Each waiting task with what it offers: the end that it uses, and what it sends.
+        self.senders_waiting: WaitQueue = {}
+        self.receivers_waiting: WaitQueue = {}
+
+    def statistics(self) -> ChannelStatistics:
+        return ChannelStatistics(
+            len(self.items),
+            self.capacity,
+            self.senders,
+            self.receivers,
+            len(self.senders_waiting),
+            len(self.receivers_waiting),
+        )
+
+
+class _End(Generic[T]):
+    """What the two kinds of ends have in common."""
+
+    __slots__ = ("__weakref__", "_channel", "_closed")
+
+    def __init__(self, channel: _Channel[T]) -> None:
+        self._channel = channel
+        self._closed = False
+
+    def __repr__(self) -> str:
+        channel = self._channel
+        state = "closed" if self._closed else "open"
+        return (
+            f"<{type(self).__name__} at {id(self):#x}, {state}, {len(channel.items)} of "
+            f"{channel.capacity:g} buffered, {len(channel.senders_waiting)} waiting to send, "
+            f"{len(channel.receivers_waiting)} to receive>"
+        )
+
+    def close(self) -> None:
+        """Close this end. Closing twice is fine."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def statistics(self) -> ChannelStatistics:
+        """Return how full the channel is, how many ends are open and how many tasks wait."""
+        return self._channel.statistics()
+
+    def _refuse_closed(self) -> NoReturn:
+        raise ResourceClosed(f"this {type(self).__name__} was closed")
+
+    def _wake_own(self, waiting: WaitQueue) -> None:
+        """Tell the tasks that wait on this very end that it was closed."""
+        for task in [task for task, offer in waiting.items() if offer[0] is self]:
+            del waiting[task]
+            reschedule(task, error=ResourceClosed(f"this {type(self).__name__} was closed"))
+
+
+class SendChannel(_End[T]):
+    """The end of a memory channel that items are sent into. Made by `open_memory_channel`."""
+
+    __slots__ = ()
+
+    def __init__(self, channel: _Channel[T]) -> None:
+        super().__init__(channel)
+        channel.senders += 1
+
+    @trap
+    def send(self, item: T) -> Generator[Signal, Task[Any], None]:
+        """Send an item, waiting until there is room for it.
+
+        Args:
+            item: What to send.
+
+        Raises:
+            ResourceClosed: This end is closed, or was meanwhile.
+            ResourceBroken: No end to receive from is open any more.
+
+        Checkpoint: always. If it raises, the item was not sent.
+        """
+        scheduler = get_running()
+        scheduler.credit = credit = scheduler.credit - 1
+        if credit < 0 or scheduler.current.stopping:
+            yield from replenish().__await__()
+        channel = self._channel
+        if self._closed:
+            self._refuse_closed()
+        if channel.receivers_waiting:
+            unpark(channel.receivers_waiting, item)
+        elif not channel.receivers:
+            raise ResourceBroken("nobody can receive from this channel any more")
+        elif len(channel.items) < channel.capacity:
+            channel.items.append(item)
+        else:
+            enqueue(channel.senders_waiting, self, (self, item))
+            outcome((yield PARKED))
+
+    def send_nowait(self, item: T) -> None:
+        """Send an item if that is possible at once.
+
+        Args:
+            item: What to send.
+
+        Raises:
+            WouldBlock: There is no room.
+            ResourceClosed: This end is closed.
+            ResourceBroken: No end to receive from is open any more.
+        """
+        channel = self._channel
+        if self._closed:
+            self._refuse_closed()
+        if channel.receivers_waiting:
+            unpark(channel.receivers_waiting, item)
+        elif not channel.receivers:
+            raise ResourceBroken("nobody can receive from this channel any more")
+        elif len(channel.items) < channel.capacity:
+            channel.items.append(item)
+        else:
+            raise WouldBlock("the channel is full")
+
+    def clone(self) -> SendChannel[T]:
+        """Return another end of the same kind; the channel ends when all of them are closed.
+
+        Raises:
+            ResourceClosed: This end is closed.
+        """
+        if self._closed:
+            self._refuse_closed()
+        return SendChannel(self._channel)
+
+    def close(self) -> None:
+        """Close this end. Closing twice is fine.
+
+        Tasks that wait to send through it get `ResourceClosed`. With the last one the channel ends:
+        what was sent can still be received.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        channel = self._channel
+        self._wake_own(channel.senders_waiting)
+        channel.senders -= 1
+        if not channel.senders:
+            break_all(channel.receivers_waiting, _end_of_channel)
+
+
+class ReceiveChannel(_End[T]):
+    """The end of a memory channel that items are received from. Made by `open_memory_channel`.
+
+    ``async for item in channel`` receives until the channel ends.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, channel: _Channel[T]) -> None:
+        super().__init__(channel)
+        channel.receivers += 1
+
+    @trap
+    def receive(self) -> Generator[Signal, Task[Any], T]:
+        """Receive an item, waiting until there is one.
+
+        Returns:
+            The item that was sent first of those that are there.
+
+        Raises:
+            ResourceClosed: This end is closed, or was meanwhile.
+            EndOfChannel: All ends to send from are closed, and all that was sent was received.
+
+        Checkpoint: always. If it raises, no item was taken.
+        """
+        scheduler = get_running()
+        scheduler.credit = credit = scheduler.credit - 1
+        if credit < 0 or scheduler.current.stopping:
+            yield from replenish().__await__()
+        channel = self._channel
+        if self._closed:
+            self._refuse_closed()
+        if channel.items or channel.senders_waiting:
+            return _take(channel)
+        if not channel.senders:
+            raise _end_of_channel()
+        enqueue(channel.receivers_waiting, self, (self,))
+        item: T = outcome((yield PARKED))
+        return item
+
+    def receive_nowait(self) -> T:
+        """Receive an item if there is one.
+
+        Raises:
+            WouldBlock: There is none.
+            ResourceClosed: This end is closed.
+            EndOfChannel: All ends to send from are closed, and all that was sent was received.
+        """
+        channel = self._channel
+        if self._closed:
+            self._refuse_closed()
+        if channel.items or channel.senders_waiting:
+            return _take(channel)
+        if not channel.senders:
+            raise _end_of_channel()
+        raise WouldBlock("the channel is empty")
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        try:
+            return await self.receive()
+        except EndOfChannel:
+            raise StopAsyncIteration from None
+
+    def clone(self) -> ReceiveChannel[T]:
+        """Return another end of the same kind. Each item goes to one of them only.
+
+        Raises:
+            ResourceClosed: This end is closed.
+        """
+        if self._closed:
+            self._refuse_closed()
+        return ReceiveChannel(self._channel)
+
+    def close(self) -> None:
+        """Close this end. Closing twice is fine.
+
+        Tasks that wait to receive through it get `ResourceClosed`. With the last one the channel
+        breaks: tasks that wait to send get `ResourceBroken`, and what is buffered is dropped.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        channel = self._channel
+        self._wake_own(channel.receivers_waiting)
+        channel.receivers -= 1
+        if not channel.receivers:
+            channel.items.clear()
+            break_all(
+                channel.senders_waiting,
+                lambda: ResourceBroken("nobody can receive from this channel any more"),
+            )
+
+
+def _take(channel: _Channel[T]) -> T:
+    """Take the first item, and let the first who waits to send take its place."""
+    items, waiting = channel.items, channel.senders_waiting
+    if waiting:
+        items.append(next(iter(waiting.values()))[1])
+        unpark(waiting)
+    return items.popleft()
+
+
+def _end_of_channel() -> EndOfChannel:
+    return EndOfChannel("all ends to send from are closed, and nothing is left to receive")
+
+
+def open_memory_channel(capacity: float) -> tuple[SendChannel[Any], ReceiveChannel[Any]]:
+    """Open a channel, through which items pass from task to task in order.
+
+    Args:
+        capacity: How many items it holds that were sent and not received. Zero makes each `send`
+            wait until the item is taken: a rendezvous. Infinity never makes it wait, which lets a
+            slow consumer fill the memory.
+
+    Returns:
+        The end to send into and the end to receive from. Both can be cloned, and must be closed.
+
+    Raises:
+        ValueError: *capacity* is negative or not a number.
+    """
+    if not capacity >= 0:
+        raise ValueError(f"capacity must be at least 0, not {capacity!r}")
+    channel: _Channel[Any] = _Channel(capacity)
+    return SendChannel(channel), ReceiveChannel(channel)
