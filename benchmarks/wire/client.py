@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The load: a closed loop of requests on many connections, where there is no compiler for client.c.
+
+Usage: python -m benchmarks.wire.client PORT PID CONNECTIONS SIZE WARMUP REQUESTS SECONDS RECONNECT
+
+PORT and PID are the server's; the rest is described in `load`. When all requests are done, a line of JSON
+tells how many were measured and how long that took, in nanoseconds: ``cpu`` of the server's processor
+time, ``wall`` on the clock. Then the connections stay open until standard input ends.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+import sys
+from time import CLOCK_MONOTONIC, clock_gettime_ns
+
+from benchmarks.machine import allow_many_files
+
+# How many connections may wait for their first answer: fewer than fit into a listener's backlog.
+GREETING = 128
+
+
+class ClientConnection:
+    """One connection of the client."""
+
+    def __init__(self, port: int, request: bytes, epoll: select.epoll) -> None:
+        self.request = request
+        self.greeted = False
+        self.sock = socket.create_connection(("127.0.0.1", port))
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock.setblocking(False)
+        epoll.register(self.sock, select.EPOLLIN | select.EPOLLOUT | select.EPOLLET)
+        self.ask()
+
+    def ask(self) -> None:
+        self.sent = self.received = 0
+        self.transmit()
+
+    def transmit(self) -> None:
+        try:
+            while self.sent < len(self.request):
+                self.sent += self.sock.send(memoryview(self.request)[self.sent :])
+        except BlockingIOError:
+            pass  # the edge of EPOLLOUT will tell
+
+    def listen(self) -> bool:
+        """Read what has come, and say whether the answer is complete."""
+        try:
+            while self.received < len(self.request):
+                data = self.sock.recv(len(self.request) - self.received)
+                if not data:
+                    sys.exit("client: the server closed a connection")
+                if data != self.request[self.received : self.received + len(data)]:
+                    sys.exit("client: what came back is not what was sent")
+                self.received += len(data)
+        except BlockingIOError:
+            return False
+        return True
+
+
+class ClosedLoop:
+    """All connections, and how far the measurement is."""
+
+    def __init__(self, port: int, pid: int, connections: int, size: int) -> None:
+        self.port = port
+        # How Linux numbers the clock of a process's processor time; C has clock_getcpuclockid for it.
+        self.server_clock = (~pid << 3) | 2
+        self.connections = connections
+        self.request = bytes(ord("a") + i % 23 for i in range(size))
+        self.epoll = select.epoll()
+        self.all: dict[int, ClientConnection] = {}
+
+    def dial(self) -> None:
+        connection = ClientConnection(self.port, self.request, self.epoll)
+        self.all[connection.sock.fileno()] = connection
+
+    def answered(self) -> list[ClientConnection]:
+        """Wait, and return the connections whose answer has become complete."""
+        found = []
+        for fd, _ in self.epoll.poll(1.0, 256):
+            connection = self.all[fd]
+            if connection.sent < len(self.request):
+                connection.transmit()
+            if connection.received < len(self.request) and connection.listen():
+                found.append(connection)
+        return found
+
+    def greet(self, deadline: int) -> None:
+        """Open all connections and make one request on each."""
+        greeted = 0
+        while greeted < self.connections:
+            while len(self.all) < min(self.connections, greeted + GREETING):
+                self.dial()
+            greeted += len(self.answered())
+            if clock_gettime_ns(CLOCK_MONOTONIC) > deadline:
+                sys.exit(f"client: {greeted} of {self.connections} connections answered in time")
+
+    def drive(self, warmup: int, requests: int, deadline: int, reconnect: bool) -> dict[str, int]:
+        """Make requests on all of them, and return what is to be told."""
+        completed = 0
+        cpu, wall = self.now()
+        for connection in self.all.values():
+            connection.ask()
+        while completed < warmup + requests and clock_gettime_ns(CLOCK_MONOTONIC) < deadline:
+            for connection in self.answered():
+                completed += 1
+                if completed == warmup:
+                    cpu, wall = self.now()
+                if not reconnect:
+                    connection.ask()
+                    continue
+                del self.all[connection.sock.fileno()]
+                connection.sock.close()
+                self.dial()
+        if completed <= warmup:
+            sys.exit(f"client: {completed} requests, then time was up")
+        cpu_now, wall_now = self.now()
+        return {"requests": completed - warmup, "cpu": cpu_now - cpu, "wall": wall_now - wall}
+
+    def now(self) -> tuple[int, int]:
+        return clock_gettime_ns(self.server_clock), clock_gettime_ns(CLOCK_MONOTONIC)
+
+
+def main() -> None:
+    """Do what the arguments say."""
+    port, pid, connections, size, warmup, requests = map(int, sys.argv[1:7])
+    limit = int(float(sys.argv[7]) * 1e9)
+    allow_many_files()
+    loop = ClosedLoop(port, pid, connections, size)
+    loop.greet(clock_gettime_ns(CLOCK_MONOTONIC) + limit)
+    found = {"requests": 0, "cpu": 0, "wall": 0}
+    if requests:
+        deadline = clock_gettime_ns(CLOCK_MONOTONIC) + limit
+        found = loop.drive(warmup, requests, deadline, sys.argv[8] == "1")
+    print(json.dumps(found), flush=True)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

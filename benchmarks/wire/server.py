@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A server in a process of its own: who starts it, and the program that it starts.
+
+A new process for each measurement, because it is the simplest thing that surely ends: it is killed
+afterwards, and ends by itself should nobody be there to do that.
+"""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from inspect import iscoroutinefunction
+from typing import TYPE_CHECKING, Self
+
+from benchmarks import ROOT
+from benchmarks.machine import allow_many_files
+from benchmarks.row import SkipRow
+from benchmarks.wire.contenders import WIRE_CONTENDERS
+from benchmarks.worker import MeasurementError
+
+if TYPE_CHECKING:
+    from benchmarks.contenders import Contender
+    from benchmarks.wire.compiled import Compiled
+
+# No measurement takes longer, so a server that lives longer has been forgotten.
+_LIFETIME = 120
+
+_NO_SUCH_SERVICE = 3
+
+
+class Server:
+    """A running server. A context manager, which ends it."""
+
+    def __init__(self, contender: Contender, service: str, compiled: Compiled) -> None:
+        if contender.library == "c":
+            program = compiled.program("server")
+            if program is None:
+                raise SkipRow("there is no C compiler")
+            command = [program, str(_LIFETIME)]
+        else:
+            command = [sys.executable, *contender.flags, "-m", "benchmarks.wire.server"]
+            command += [contender.name, service]
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  # `close` closes it
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=self._errors, cwd=ROOT, text=True
+        )
+        self.pid = self._process.pid
+        assert self._process.stdout is not None
+        port = self._process.stdout.readline()
+        if not port:
+            self.close()
+            if self._process.returncode == _NO_SUCH_SERVICE:
+                raise SkipRow(f"has no {service.replace('_', ' ')}")
+            raise MeasurementError(f"the server did not start: {self.complaints}")
+        self.port = int(port)
+
+    @property
+    def complaints(self) -> str:
+        """The last line that it wrote about errors."""
+        return self._complaints[-1] if self._complaints else "no error"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it. Closing twice is fine."""
+        if not self._errors.closed:
+            self._process.kill()
+            self._process.communicate()
+            self._errors.seek(0)
+            self._complaints = self._errors.read().splitlines()
+            self._errors.close()
+
+
+def main() -> None:
+    """Serve for ever: ``python -m benchmarks.wire.server CONTENDER SERVICE``."""
+    name, service = sys.argv[1:]
+    contender = next(one for one in WIRE_CONTENDERS if one.name == name)
+    module = importlib.import_module(f"benchmarks.wire.servers.{contender.like}")
+    serve = getattr(module, service, None)
+    if serve is None:
+        sys.exit(_NO_SUCH_SERVICE)
+    if hasattr(signal, "alarm"):
+        signal.alarm(_LIFETIME)
+    allow_many_files()
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    print(listener.getsockname()[1], flush=True)
+    if iscoroutinefunction(serve):
+        contender.run(serve, listener)
+    else:
+        serve(listener)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Coroutines on the loop written by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks.bare import Connection, Pool, Timeout
+
+if TYPE_CHECKING:
+    from socket import socket
+
+    from benchmarks.bare import Main
+
+
+async def echo(listener: socket) -> None:
+    await _serve(listener, _echo)
+
+
+async def echo_with_timeout(listener: socket) -> None:
+    await _serve(listener, _echo_with_timeout)
+
+
+async def _serve(listener: socket, handler: Main) -> None:
+    server = Connection(listener)
+    async with Pool() as pool:
+        while True:
+            pool.spawn(handler, Connection(await server.accept()))
+
+
+async def _echo(connection: Connection) -> None:
+    while data := await connection.receive(65536):
+        await connection.send_all(data)
+    connection.close()
+
+
+async def _echo_with_timeout(connection: Connection) -> None:
+    while True:
+        with Timeout(30):
+            data = await connection.receive(65536)
+        if not data:
+            break
+        await connection.send_all(data)
+    connection.close()

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""giambio's sockets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from giambio import AsyncSocket, create_pool, with_timeout, wrap_socket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from socket import socket
+
+    Handler = Callable[[AsyncSocket], Coroutine[Any, Any, None]]
+
+
+async def echo(listener: socket) -> None:
+    await _serve(listener, _echo)
+
+
+async def echo_with_timeout(listener: socket) -> None:
+    await _serve(listener, _echo_with_timeout)
+
+
+async def _serve(listener: socket, handler: Handler) -> None:
+    async with wrap_socket(listener) as server, create_pool() as pool:
+        while True:
+            connection, _ = await server.accept()
+            pool.spawn(handler, connection)
+
+
+async def _echo(connection: AsyncSocket) -> None:
+    async with connection:
+        while data := await connection.receive(65536):
+            await connection.send_all(data)
+
+
+async def _echo_with_timeout(connection: AsyncSocket) -> None:
+    async with connection:
+        while True:
+            with with_timeout(30):
+                data = await connection.receive(65536)
+            if not data:
+                break
+            await connection.send_all(data)

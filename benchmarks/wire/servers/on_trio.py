@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""trio's streams."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from socket import socket
+
+
+async def echo(listener: socket) -> None:
+    await _serve(listener, _echo)
+
+
+async def echo_with_timeout(listener: socket) -> None:
+    await _serve(listener, _echo_with_timeout)
+
+
+async def _serve(listener: socket, handler: Callable[[trio.SocketStream], Awaitable[None]]) -> None:
+    sock = trio.socket.from_stdlib_socket(listener)
+    await trio.serve_listeners(handler, [trio.SocketListener(sock)])
+
+
+async def _echo(stream: trio.SocketStream) -> None:
+    while data := await stream.receive_some(65536):
+        await stream.send_all(data)
+
+
+async def _echo_with_timeout(stream: trio.SocketStream) -> None:
+    while True:
+        with trio.fail_after(30):
+            data = await stream.receive_some(65536)
+        if not data:
+            break
+        await stream.send_all(data)
