@@ -13,7 +13,6 @@ and how a run begins and ends, is in `_scheduler`.
 from __future__ import annotations
 
 from collections import deque
-from itertools import repeat
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ._clock import INFINITY, Clock, SystemClock
@@ -76,6 +75,7 @@ class Loop:
         "_policy",
         "_ready",
         "_root",
+        "_steps_left",
         "_stretch",
         "_system",
         "_timers",
@@ -101,6 +101,8 @@ class Loop:
         # none, so that every operation is a place where the policy can switch.
         self._full_credit = self.credit = _CREDIT if policy is None else 0
         self._stretch = _LONGEST_STRETCH
+        # As many items as steps are left in this stretch; emptying it ends the stretch.
+        self._steps_left: list[None] = []
         self._looked_at = self._now()
         # How many tasks and open `Wakeup` handles wait for the outside world, and how many of the
         # handles stand for work in progress, which a virtual clock must not overtake.
@@ -251,7 +253,8 @@ class Loop:
         again = AGAIN
         parked = PARKED
         nobody = NOWHERE
-        for _ in repeat(None, limit):
+        self._steps_left = steps = [None] * limit
+        for _ in steps:
             if not ready:
                 break
             self.current = task = popleft()

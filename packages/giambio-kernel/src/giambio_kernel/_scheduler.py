@@ -467,6 +467,7 @@ class AsyncScheduler(Loop):
             raise TypeError(f"pass an instance of the debugger: {debugger.__name__}()")
         if self._hooks is None:
             self._hooks = Hooks(())
+            self._steps_left.clear()  # what runs is the plain variant of the loop; leave it
         self._hooks.debuggers.append(debugger)
 
     def remove_debugger(self, debugger: object) -> None:

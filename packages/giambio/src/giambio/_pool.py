@@ -141,6 +141,11 @@ class Pool(CancelScope):
     # Starting tasks
 
     @property
+    def scope(self) -> CancelScope:
+        """The cancel scope around the tasks: the pool itself, which is one."""
+        return self
+
+    @property
     def accepts_tasks(self) -> bool:
         """Whether tasks can be spawned now: it was entered with ``async with``, and is still open."""
         return self.owner is not None and hasattr(self, "_limit")
@@ -175,9 +180,12 @@ class Pool(CancelScope):
             limit = self._limit
         except AttributeError:
             self._refuse_to_spawn(func)
-        coro = func if func.__class__ is CoroutineType else func(*args, **kwargs)
-        if coro.__class__ is not CoroutineType or (coro is func and (args or kwargs)):
-            coro = as_coroutine(func, args, kwargs)  # which says what is wrong
+        if func.__class__ is CoroutineType or not callable(func):
+            coro = as_coroutine(func, args, kwargs)
+        else:
+            coro = func(*args, **kwargs)
+            if coro.__class__ is not CoroutineType:
+                coro = as_coroutine(func, args, kwargs)  # which says what is wrong
         if limit is None:
             return self._scheduler.adopt(coro, self)
         if self._count_running() < limit:
@@ -210,7 +218,7 @@ class Pool(CancelScope):
             TypeError: *func* is not an async function.
             RuntimeError: The pool is not open, or the call comes from another thread.
         """
-        if not hasattr(self, "_limit"):
+        if not self.accepts_tasks:
             self._refuse_to_spawn(func)
         if not seconds >= 0.0:
             raise ValueError(f"seconds must be at least 0, not {seconds!r}")
@@ -277,7 +285,7 @@ class Pool(CancelScope):
             TypeError: *func* is not an async function.
             RuntimeError: The pool is not open, or the call comes from another thread.
         """
-        if not hasattr(self, "_limit"):
+        if not self.accepts_tasks:
             self._refuse_to_spawn(func)
         coro = as_coroutine(func, args, kwargs)
         # The shield is what lets it outlive the ordinary tasks when the pool is cancelled.
@@ -291,7 +299,7 @@ class Pool(CancelScope):
     def _refuse_to_spawn(self, func: object) -> NoReturn:
         if isinstance(func, CoroutineType):
             func.close()  # or Python would complain of that, too
-        if self.parent is None:
+        if self.owner is None:
             raise RuntimeError(f"{self!r} is not open: spawn inside of its 'async with' block")
         raise RuntimeError(
             f"{self!r} was entered with 'with', which makes it a plain scope; to spawn tasks in "

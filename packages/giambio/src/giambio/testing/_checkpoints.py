@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 class _Watcher:
-    """A debugger that notes when one task gives up control."""
+    """A debugger that notes when one task is resumed, and so had given up control."""
 
     def __init__(self, task: Task[Any]) -> None:
         self.task = task
         self.yields = 0
 
-    def after_task_step(self, task: Task[Any]) -> None:
+    def before_task_step(self, task: Task[Any]) -> None:
         if task is self.task:
             self.yields += 1
 

@@ -1,0 +1,932 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pools: who is waited for, what is raised, who is cancelled."""
+
+from __future__ import annotations
+
+import gc
+import traceback
+
+import pytest
+
+import giambio
+from giambio import CancelledError, TaskCancelled, TaskState, siblings
+from giambio.testing import cancel_sweep, wait_all_tasks_blocked
+
+
+async def sleeper(seconds, result=None):
+    await giambio.sleep(seconds)
+    return result
+
+
+async def failing(error, seconds=0):
+    await giambio.sleep(seconds)
+    raise error
+
+
+async def stubborn(error, events=None):
+    """Raises when it is cancelled."""
+    try:
+        await giambio.sleep_forever()
+    finally:
+        raise error
+
+
+class TestTheBlock:
+    """It ends when all tasks have ended."""
+
+    def test_it_waits_for_all_tasks(self, run):
+        ended = []
+
+        async def child(n):
+            await giambio.sleep(n)
+            ended.append(n)
+
+        async def main():
+            async with giambio.create_pool() as pool:
+                for n in (3, 1, 2):
+                    pool.spawn(child, n)
+            assert ended == [1, 2, 3]
+            assert giambio.clock() == 3
+
+        run(main)
+
+    def test_spawn_passes_arguments_and_returns_the_task_without_switching(self, run):
+        async def child(a, *, b):
+            return a, b
+
+        async def main():
+            async with giambio.create_pool() as pool:
+                task = pool.spawn(child, 1, b=2)
+                assert task.state is TaskState.NEW
+                assert pool.tasks == (task,)
+                assert task.pool is pool
+            assert task.result() == (1, 2)
+
+        run(main)
+
+    def test_a_coroutine_can_be_spawned_as_well(self, run):
+        async def main():
+            async with giambio.create_pool() as pool:
+                task = pool.spawn(sleeper(1, "x"))
+            assert task.result() == "x"
+
+        run(main)
+
+    def test_tasks_may_spawn_siblings_while_the_block_waits(self, run):
+        events = []
+
+        async def child(n):
+            await giambio.sleep(1)
+            if n:
+                pool.spawn(child, n - 1)
+            events.append(n)
+
+        pool = None
+
+        async def main():
+            nonlocal pool
+            async with giambio.create_pool() as pool:
+                pool.spawn(child, 3)
+
+        run(main)
+        assert events == [3, 2, 1, 0]
+
+    def test_its_end_is_a_checkpoint_also_when_it_is_empty(self, run):
+        from giambio.testing import assert_checkpoints, assert_no_checkpoints
+
+        async def main():
+            pool = giambio.create_pool()
+            with assert_no_checkpoints():
+                await pool.__aenter__()
+            with assert_checkpoints():
+                await pool.__aexit__(None, None, None)
+
+        run(main)
+
+    def test_a_task_spawned_at_the_very_last_moment_is_waited_for(self, run):
+        """Between the end of the last task and the end of the block, others run."""
+        events = []
+
+        async def late():
+            await giambio.sleep(1)
+            events.append("late")
+
+        async def child():
+            pass
+
+        async def outsider(pool, task):
+            await task.join()
+            pool.spawn(late)
+
+        async def main():
+            async with giambio.create_pool() as pool:
+                task = pool.spawn(child)
+                giambio.spawn(outsider, pool, task)
+            assert events == ["late"]
+
+        run(main)
+
+    def test_nothing_can_be_spawned_before_or_after(self, run):
+        async def main():
+            pool = giambio.create_pool()
+            with pytest.raises(RuntimeError, match="is not open: spawn inside of its 'async with'"):
+                pool.spawn(sleeper, 1)
+            async with pool:
+                assert pool.accepts_tasks
+            assert not pool.accepts_tasks
+            for spawn in (pool.spawn, pool.service):
+                with pytest.raises(RuntimeError, match="is not open"):
+                    spawn(sleeper, 1)
+            with pytest.raises(RuntimeError, match="is not open"):
+                pool.spawn_after(1, sleeper, 1)
+            with pytest.raises(RuntimeError, match="is not open"):
+                pool.spawn(sleeper(1))
+            gc.collect()  # an un-awaited coroutine would warn
+
+        run(main)
+
+    def test_it_needs_async_with(self, run):
+        async def main():
+            with pytest.raises(RuntimeError, match="entered with 'async with'"):
+                with giambio.create_pool():
+                    pass
+
+        run(main)
+
+    def test_it_is_used_once(self, run):
+        async def main():
+            async with giambio.create_pool() as pool:
+                pass
+            with pytest.raises(RuntimeError, match="used only once"):
+                async with pool:
+                    pass
+
+        run(main)
+
+    @pytest.mark.parametrize(
+        ("wrong", "message"),
+        [(3, "expected an async function"), (print, "is not an async function")],
+    )
+    def test_what_is_no_async_function_is_refused(self, run, wrong, message):
+        async def main():
+            async with giambio.create_pool() as pool:
+                for spawn in (pool.spawn, pool.service, lambda fn: pool.spawn_after(1, fn)):
+                    with pytest.raises(TypeError, match=message):
+                        spawn(wrong)
+                with pytest.raises(TypeError, match="was called already"):
+                    pool.spawn(sleeper(1), 2)
+
+        run(main)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"errors": "last"}, "errors must be 'first' or 'group'"),
+            ({"limit": 0}, "limit must be at least 1"),
+            ({"limit": float("nan")}, "limit must be at least 1"),
+        ],
+    )
+    def test_bad_options_are_refused(self, options, message):
+        with pytest.raises(ValueError, match=message):
+            giambio.create_pool(**options)
+
+    def test_a_delayed_task_starts_later_and_is_waited_for(self, run):
+        async def main():
+            async with giambio.create_pool() as pool:
+                task = pool.spawn_after(5, sleeper, 1, result="x")
+                with pytest.raises(ValueError, match="seconds must be at least 0"):
+                    pool.spawn_after(-1, sleeper, 1)
+            assert task.result() == "x"
+            assert giambio.clock() == 6
+
+        run(main)
+
+
+class TestErrors:
+    """The first one leaves the block as itself, when all have ended."""
+
+    def test_the_error_of_a_task_is_raised_itself(self, run):
+        error = ValueError("mine")
+
+        async def main():
+            with pytest.raises(ValueError, match="mine") as caught:
+                async with giambio.create_pool() as pool:
+                    pool.spawn(failing, error)
+            assert caught.value is error
+            assert siblings(error) == ()
+            assert error.__notes__ == ["in task: main > pool > failing"]
+            assert error.__cause__ is None
+            assert error.__context__ is None
+
+        run(main)
+
+    def test_the_error_of_the_body_is_raised_itself(self, run):
+        error = ValueError("mine")
+
+        async def main():
+            with pytest.raises(ValueError, match="mine") as caught:
+                async with giambio.create_pool() as pool:
+                    task = pool.spawn(sleeper, 100)
+                    raise error
+            assert caught.value is error
+            assert task.cancelled()
+            assert giambio.clock() == 0
+
+        run(main)
+
+    def test_the_first_error_cancels_the_others_and_the_body(self, run):
+        async def main():
+            with pytest.raises(ValueError, match="first"):
+                async with giambio.create_pool() as pool:
+                    task = pool.spawn(sleeper, 100)
+                    pool.spawn(failing, ValueError("first"), 1)
+                    try:
+                        await giambio.sleep(50)
+                    except CancelledError as cancelled:
+                        assert cancelled.reason == "task 'failing' failed with ValueError"
+                        raise
+            assert task.cancelled()
+            assert giambio.clock() == 1
+
+        run(main)
+
+    def test_errors_of_stopping_tasks_are_siblings_and_are_printed(self, run):
+        first, second, third = ValueError("first"), KeyError("second"), OSError("third")
+
+        async def main():
+            with pytest.raises(ValueError, match="first") as caught:
+                async with giambio.create_pool() as pool:
+                    pool.spawn(stubborn, second)
+                    pool.spawn(stubborn, third)
+                    pool.spawn(failing, first, 1)
+            assert siblings(caught.value) == (second, third)
+            printed = "".join(traceback.format_exception(caught.value))
+            assert "KeyError: 'second'" in printed
+            assert "OSError: third" in printed
+
+        run(main)
+
+    def test_a_flood_of_siblings_does_not_bury_the_error(self, run):
+        async def main():
+            with pytest.raises(ValueError, match="first") as caught:
+                async with giambio.create_pool() as pool:
+                    for n in range(1000):
+                        pool.spawn(stubborn, KeyError(n))
+                    pool.spawn(failing, ValueError("first"), 1)
+            assert len(siblings(caught.value)) == 1000
+            assert len(caught.value.__notes__) < 10
+            assert caught.value.__notes__[-1].startswith("and 995 more errors")
+
+        run(main)
+
+    @pytest.mark.parametrize("number", [1, 2, 5])
+    def test_the_shape_does_not_depend_on_how_many_fail(self, run, number):
+        async def fail_at_once(n):
+            raise ValueError(n)
+
+        async def main():
+            try:
+                async with giambio.create_pool() as pool:
+                    for n in range(number):
+                        pool.spawn(fail_at_once, n)
+            except ValueError as error:
+                assert error.args == (0,)
+                assert len(siblings(error)) == number - 1
+
+        run(main)
+
+    @pytest.mark.parametrize("number", [1, 3])
+    def test_a_group_is_raised_where_it_is_declared(self, run, number):
+        async def fail_at_once(n):
+            raise ValueError(n)
+
+        async def main():
+            caught = []
+            try:
+                async with giambio.create_pool(errors="group") as pool:
+                    for n in range(number):
+                        pool.spawn(fail_at_once, n)
+            except* ValueError as group:
+                caught.extend(group.exceptions)
+            assert [error.args[0] for error in caught] == list(range(number))
+
+        run(main)
+
+    def test_the_same_error_seen_twice_counts_once(self, run):
+        error = ValueError("once")
+
+        async def joiner(task):
+            await task.join()
+
+        async def main():
+            with pytest.raises(ValueError, match="once") as caught:
+                async with giambio.create_pool() as pool:
+                    task = pool.spawn(failing, error)
+                    pool.spawn(joiner, task)
+                    await task.join()
+            assert caught.value is error
+            assert siblings(error) == ()
+
+        run(main)
+
+    @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+    def test_interrupt_and_exit_go_before_ordinary_errors(self, run, kind):
+        ordinary = ValueError("ordinary")
+
+        async def main():
+            with pytest.raises(kind) as caught:
+                async with giambio.create_pool() as pool:
+                    pool.spawn(failing, ordinary)
+                    pool.spawn(stubborn, kind())
+            assert siblings(caught.value) == (ordinary,)
+
+        run(main)
+
+    def test_a_cancelled_task_is_no_error(self, run):
+        async def main():
+            async with giambio.create_pool() as pool:
+                task = pool.spawn(giambio.sleep_forever)
+                other = pool.spawn(sleeper, 1)
+                await giambio.checkpoint()
+                task.cancel("not needed")
+            assert task.cancelled()
+            assert other.done()
+
+        run(main)
+
+    def test_joining_a_cancelled_task_in_the_body_is_an_error_of_the_body(self, run):
+        async def main():
+            with pytest.raises(TaskCancelled):
+                async with giambio.create_pool() as pool:
+                    task = pool.spawn(giambio.sleep_forever)
+                    task.cancel()
+                    await task.join()
+
+        run(main)
+
+    def test_errors_pass_through_nested_pools_with_the_path_of_their_task(self, run):
+        async def inner():
+            async with giambio.create_pool() as pool:
+                pool.spawn(failing, ValueError("deep")).name = "leaf"
+
+        async def main():
+            with pytest.raises(ValueError, match="deep") as caught:
+                async with giambio.create_pool() as pool:
+                    pool.spawn(inner)
+            assert caught.value.__notes__ == ["in task: main > pool > inner > pool > leaf"]
+
+        run(main)
+
+    def test_an_error_handled_inside_keeps_its_context(self, run):
+        async def child():
+            try:
+                raise KeyError("original")
+            except KeyError:
+                raise ValueError("follow-up")
+
+        async def main():
+            with pytest.raises(ValueError, match="follow-up") as caught:
+                async with giambio.create_pool() as pool:
+                    pool.spawn(child)
+                    await giambio.sleep_forever()
+            assert isinstance(caught.value.__context__, KeyError)
+
+        run(main)
+
+
+class TestCancellation:
+    """From inside, from outside, and together with errors."""
+
+    def test_cancelling_a_pool_of_four_cancels_four(self, run):
+        """The first giambio cancelled the first of them."""
+        cancelled = []
+
+        async def child(n):
+            try:
+                await giambio.sleep_forever()
+            except CancelledError:
+                cancelled.append(n)
+                raise
+
+        async def main():
+            async with giambio.create_pool() as pool:
+                for n in range(4):
+                    pool.spawn(child, n)
+                await giambio.checkpoint()
+                pool.cancel("all of you")
+            assert pool.cancel_called
+            assert pool.reason == "all of you"
+
+        run(main)
+        assert cancelled == [0, 1, 2, 3]
+
+    def test_a_cancelled_pool_is_left_silently(self, run):
+        async def main():
+            async with giambio.create_pool() as pool:
+                pool.spawn(giambio.sleep_forever)
+                pool.cancel()
+                await giambio.sleep_forever()
+            assert pool.cancelled_caught
+            assert pool.scope is pool
+            await giambio.checkpoint()
+
+        run(main)
+
+    def test_cancelling_it_while_it_waits_makes_it_wait_for_the_clean_up(self, run):
+        async def child():
+            try:
+                await giambio.sleep_forever()
+            finally:
+                with giambio.CancelScope(shield=True):
+                    await giambio.sleep(5)
+
+        async def canceller(pool):
+            await giambio.sleep(1)
+            pool.cancel()
+
+        async def main():
+            async with giambio.create_pool() as outer:
+                async with giambio.create_pool() as pool:
+                    pool.spawn(child)
+                    outer.spawn(canceller, pool)
+                assert giambio.clock() == 6
+
+        run(main)
+
+    def test_a_cancellation_from_outside_passes_through_and_nothing_else(self, run):
+        async def main():
+            with giambio.CancelScope(seconds=1) as outer:
+                async with giambio.create_pool() as pool:
+                    pool.spawn(giambio.sleep_forever)
+                raise AssertionError("not reached")
+            assert outer.cancelled_caught
+            assert not pool.cancelled_caught
+
+        run(main)
+
+    def test_errors_win_over_a_cancellation_which_is_delivered_at_the_next_checkpoint(self, run):
+        async def main():
+            with giambio.CancelScope(seconds=1) as outer:
+                with pytest.raises(KeyError, match="in the clean-up"):
+                    async with giambio.create_pool() as pool:
+                        pool.spawn(stubborn, KeyError("in the clean-up"))
+                reached.append(1)
+                await giambio.checkpoint()
+                reached.append(2)
+            assert outer.cancelled_caught
+
+        reached = []
+        run(main)
+        assert reached == [1]
+
+    def test_a_cancellation_that_comes_when_the_last_task_has_ended_is_delivered(self, run):
+        async def child():
+            pass
+
+        async def main():
+            with giambio.CancelScope() as outer:
+                async with giambio.create_pool() as pool:
+                    pool.spawn(child).add_done_callback(lambda task: outer.cancel())
+                raise AssertionError("not reached")
+            assert outer.cancelled_caught
+
+        run(main)
+
+    def test_a_task_cancelled_before_its_first_step_cleans_up(self, run):
+        events = []
+
+        async def child():
+            try:
+                events.append("started")
+                await giambio.checkpoint()
+            finally:
+                events.append("cleaned up")
+
+        async def main():
+            async with giambio.create_pool() as pool:
+                pool.spawn(child)
+                pool.cancel()
+
+        run(main)
+        assert events == ["started", "cleaned up"]
+
+    def test_a_pool_can_be_shielded_and_have_a_deadline_set(self, run):
+        async def main():
+            with giambio.CancelScope() as outer:
+                async with giambio.create_pool() as pool:
+                    pool.shield = True
+                    pool.deadline = giambio.clock() + 5
+                    pool.spawn(giambio.sleep_forever)
+                    outer.cancel()
+                assert pool.timed_out
+                assert giambio.clock() == 5
+
+        run(main)
+
+
+class TestLimit:
+    """At most so many tasks run at a time."""
+
+    def test_more_tasks_wait_for_their_turn_in_order(self, run):
+        running, most, order = 0, 0, []
+
+        async def child(n):
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            order.append(n)
+            await giambio.sleep(1)
+            running -= 1
+
+        async def main():
+            async with giambio.create_pool(limit=3) as pool:
+                for n in range(10):
+                    pool.spawn(child, n)
+                assert len(pool.tasks) == 10
+            assert giambio.clock() == 4
+
+        run(main)
+        assert most == 3
+        assert order == list(range(10))
+
+    def test_awaiting_spawn_is_where_a_producer_is_slowed_down(self, run):
+        times = []
+
+        async def main():
+            async with giambio.create_pool(limit=2) as pool:
+                for _ in range(6):
+                    task = await pool.spawn(sleeper, 1)
+                    times.append(giambio.clock())
+                    assert task.pool is pool
+            assert giambio.clock() == 3
+
+        run(main)
+        assert times == [0, 0, 1, 1, 2, 2]
+
+    def test_a_held_task_that_is_cancelled_starts_in_its_turn_and_stops(self, run):
+        events = []
+
+        async def child():
+            events.append("started")
+            await giambio.sleep(1)
+            events.append("not reached")
+
+        async def main():
+            async with giambio.create_pool(limit=1) as pool:
+                pool.spawn(sleeper, 5)
+                held = pool.spawn(child)
+                await giambio.checkpoint()
+                held.cancel()
+                await wait_all_tasks_blocked()
+                assert events == []
+                assert not held.done()
+            assert events == ["started"]
+            assert held.cancelled()
+
+        run(main)
+
+    def test_cancelling_the_pool_ends_the_held_tasks_too(self, run):
+        async def main():
+            async with giambio.create_pool(limit=2) as pool:
+                tasks = [pool.spawn(giambio.sleep_forever) for _ in range(10)]
+                await wait_all_tasks_blocked()
+                pool.cancel()
+            assert all(task.cancelled() for task in tasks)
+
+        run(main)
+
+    def test_giving_up_waiting_for_a_start_leaves_the_task_in_the_queue(self, run):
+        async def main():
+            async with giambio.create_pool(limit=1) as pool:
+                pool.spawn(sleeper, 5)
+                task = pool.spawn(sleeper, 1, "held")
+                with giambio.skip_after(1) as scope:
+                    await task
+                assert scope.timed_out
+                assert task.state is TaskState.NEW
+            assert task.result() == "held"
+
+        run(main)
+
+    def test_awaiting_a_task_that_has_started_names_join(self, run):
+        async def main():
+            async with giambio.create_pool() as pool:
+                task = pool.spawn(sleeper, 1)
+                await giambio.sleep(0.5)
+                with pytest.raises(RuntimeError, match=r"await task\.join\(\)"):
+                    await task
+
+        run(main)
+
+
+class TestServices:
+    """Tasks that live as long as the ordinary ones do."""
+
+    def test_they_are_stopped_last_in_first_out_each_before_the_next(self, run):
+        events = []
+
+        async def service(name):
+            try:
+                await giambio.sleep_forever()
+            finally:
+                with giambio.CancelScope(shield=True):
+                    await giambio.sleep(1)
+                events.append((name, giambio.clock()))
+
+        async def main():
+            async with giambio.create_pool() as pool:
+                for name in "abc":
+                    task = pool.service(service, name)
+                    assert task.name == "service"
+                pool.spawn(sleeper, 10)
+            assert giambio.clock() == 13
+
+        run(main)
+        assert events == [("c", 11), ("b", 12), ("a", 13)]
+
+    def test_they_outlive_the_ordinary_tasks_when_the_pool_is_cancelled(self, run):
+        events = []
+
+        async def service():
+            try:
+                await giambio.sleep_forever()
+            finally:
+                events.append("service stopped")
+
+        async def ordinary():
+            try:
+                await giambio.sleep_forever()
+            finally:
+                with giambio.CancelScope(shield=True):
+                    await giambio.sleep(1)  # still served
+                events.append("ordinary stopped")
+
+        async def main():
+            async with giambio.create_pool() as pool:
+                pool.service(service)
+                pool.spawn(ordinary)
+                await wait_all_tasks_blocked()
+                pool.cancel()
+
+        run(main)
+        assert events == ["ordinary stopped", "service stopped"]
+
+    def test_one_may_end_by_itself(self, run):
+        async def main():
+            async with giambio.create_pool() as pool:
+                ended = pool.service(sleeper, 1, "result")
+                stopped = pool.service(sleeper, 100)
+                coroutine = pool.service(sleeper(100))
+                pool.spawn(sleeper, 5)
+            assert ended.result() == "result"
+            assert stopped.result() is None
+            assert coroutine.result() is None
+            assert giambio.clock() == 5
+
+        run(main)
+
+    def test_the_error_of_one_is_an_error_of_the_pool(self, run):
+        async def main():
+            with pytest.raises(ValueError, match="service"):
+                async with giambio.create_pool() as pool:
+                    pool.service(failing, ValueError("service"), 1)
+                    pool.spawn(sleeper, 100)
+            assert giambio.clock() == 1
+
+        run(main)
+
+    def test_a_pool_of_services_alone_stops_them_at_once(self, run):
+        async def main():
+            async with giambio.create_pool() as pool:
+                pool.service(giambio.sleep_forever)
+            assert giambio.clock() == 0
+
+        run(main)
+
+    def test_they_do_not_count_for_the_limit(self, run):
+        async def main():
+            async with giambio.create_pool(limit=1) as pool:
+                pool.service(giambio.sleep_forever)
+                pool.service(giambio.sleep_forever)
+                await pool.spawn(sleeper, 1)
+
+        run(main)
+
+
+class TestStart:
+    """Starting a task and waiting until it is ready."""
+
+    def test_it_returns_the_value_when_the_task_says_so(self, run):
+        events = []
+
+        async def server(port, *, task_status, host="here"):
+            await giambio.sleep(1)
+            task_status.started((host, port))
+            await giambio.sleep(5)
+            events.append("ended")
+
+        async def main():
+            async with giambio.create_pool() as pool:
+                assert await pool.start(server, 80) == ("here", 80)
+                assert giambio.clock() == 1
+                assert await pool.start(server, 81, host="there") == ("there", 81)
+            assert events == ["ended", "ended"]
+
+        run(main)
+
+    def test_saying_it_twice_is_an_error(self, run):
+        async def server(*, task_status):
+            task_status.started()
+            with pytest.raises(RuntimeError, match="called twice"):
+                task_status.started()
+
+        async def main():
+            async with giambio.create_pool() as pool:
+                assert await pool.start(server) is None
+
+        run(main)
+
+    def test_an_error_before_is_raised_there_and_not_counted_by_the_pool(self, run):
+        error = ValueError("no port")
+
+        async def server(*, task_status):
+            await giambio.sleep(1)
+            raise error
+
+        async def main():
+            async with giambio.create_pool() as pool:
+                with pytest.raises(ValueError, match="no port") as caught:
+                    await pool.start(server)
+                assert caught.value is error
+                await giambio.sleep(1)
+            assert not pool.cancel_called
+
+        run(main)
+
+    def test_an_error_afterwards_is_one_of_the_pool(self, run):
+        async def server(*, task_status):
+            task_status.started()
+            raise ValueError("later")
+
+        async def main():
+            with pytest.raises(ValueError, match="later"):
+                async with giambio.create_pool() as pool:
+                    await pool.start(server)
+                    await giambio.sleep_forever()
+
+        run(main)
+
+    def test_ending_without_a_word_is_an_error(self, run):
+        async def server(*, task_status):
+            pass
+
+        async def main():
+            async with giambio.create_pool() as pool:
+                with pytest.raises(RuntimeError, match="'server' ended without calling"):
+                    await pool.start(server)
+
+        run(main)
+
+    def test_cancelling_the_start_cancels_the_task_and_waits_for_it(self, run):
+        events = []
+
+        async def server(*, task_status):
+            try:
+                await giambio.sleep_forever()
+            finally:
+                with giambio.CancelScope(shield=True):
+                    await giambio.sleep(1)
+                task_status.started("too late")
+                events.append("cleaned up")
+
+        async def main():
+            async with giambio.create_pool() as pool:
+                with giambio.skip_after(5) as scope:
+                    await pool.start(server)
+                assert scope.timed_out
+                assert events == ["cleaned up"]
+                assert giambio.clock() == 6
+
+        run(main)
+
+    def test_a_task_cancelled_by_others_is_told(self, run):
+        async def server(*, task_status):
+            giambio.current_task().cancel("by itself")
+            await giambio.checkpoint()
+
+        async def main():
+            async with giambio.create_pool() as pool:
+                with pytest.raises(TaskCancelled):
+                    await pool.start(server)
+
+        run(main)
+
+
+class TestTheRootPool:
+    """`giambio.spawn`: tasks that belong to the run."""
+
+    def test_the_run_waits_for_them(self, run):
+        events = []
+
+        async def child(a, b):
+            await giambio.sleep(a)
+            events.append((a, b))
+
+        async def main():
+            giambio.spawn(child, 2, b=3)
+            task = await giambio.spawn(child(1, 1))
+            assert await task.join() is None
+
+        run(main)
+        assert events == [(1, 1), (2, 3)]
+
+    def test_an_error_fails_the_run_as_itself(self, run):
+        error = ValueError("mine")
+
+        async def main():
+            giambio.spawn(failing, error)
+            await giambio.sleep_forever()
+
+        with pytest.raises(ValueError, match="mine") as caught:
+            run(main)
+        assert caught.value is error
+
+    def test_outside_of_a_run_it_is_a_clear_error(self):
+        with pytest.raises(RuntimeError, match="only inside a running loop"):
+            giambio.spawn(sleeper, 1)
+        with pytest.raises(RuntimeError, match="only inside a running loop"):
+            giambio.spawn(sleeper(1))
+        gc.collect()
+
+
+def test_ctrl_c_in_a_program_that_waits_in_a_pool(run):
+    import signal
+
+    events = []
+
+    async def child():
+        try:
+            await giambio.sleep_forever()
+        finally:
+            events.append("child cleaned up")
+
+    async def interrupter():
+        signal.raise_signal(signal.SIGINT)
+        await giambio.sleep_forever()
+
+    async def main():
+        try:
+            async with giambio.create_pool() as pool:
+                pool.spawn(child)
+                pool.spawn(interrupter)
+        except KeyboardInterrupt:
+            events.append("main interrupted")
+            raise
+
+    with pytest.raises(KeyboardInterrupt):
+        run(main)
+    assert events == ["child cleaned up", "main interrupted"]
+
+
+def test_a_deadlock_in_a_pool_is_reported_and_the_pool_cleans_up(run):
+    events = []
+
+    async def child(event):
+        try:
+            await event.wait()
+        finally:
+            events.append("cleaned up")
+
+    async def main():
+        event = giambio.Event()
+        with pytest.raises(giambio.DeadlockError, match="child: waits for <Event"):
+            async with giambio.create_pool() as pool:
+                pool.spawn(child, event)
+        return "went on"
+
+    assert run(main) == "went on"
+    assert events == ["cleaned up"]
+
+
+def test_sweep_nested_pools_with_everything_in_them():
+    async def server(*, task_status):
+        await giambio.sleep(1)
+        task_status.started(1)
+        await giambio.sleep(1)
+
+    async def service():
+        await giambio.sleep_forever()
+
+    async def program():
+        async with giambio.create_pool(limit=2) as pool:
+            pool.service(service)
+            assert await pool.start(server) == 1
+            for n in range(3):
+                await pool.spawn(sleeper, n)
+            async with giambio.create_pool() as inner:
+                inner.spawn_after(1, sleeper, 1)
+                task = inner.spawn(sleeper, 2, "result")
+                assert await task.join() == "result"
+
+    assert cancel_sweep(program).checkpoints >= 8
+    assert cancel_sweep(program, target="server", allow=TaskCancelled).checkpoints == 2
