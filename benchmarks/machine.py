@@ -26,11 +26,11 @@ def cores() -> list[int]:
     return sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
 
 
-def stay_on(core: int | None) -> None:
-    """Bind all threads of this process, and the processes that it starts from now on, to one core."""
-    if sys.platform == "linux" and core is not None:
+def stay_on(*chosen: int) -> None:
+    """Bind all threads of this process, and what it starts from now on, to some cores."""
+    if sys.platform == "linux" and chosen:
         for thread in os.listdir("/proc/self/task"):
-            os.sched_setaffinity(int(thread), {core})
+            os.sched_setaffinity(int(thread), chosen)
 
 
 def memory(pid: int | str = "self") -> int:

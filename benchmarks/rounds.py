@@ -48,13 +48,17 @@ def play(
     program = [(row, _contenders(row, takes_part)) for row in rows]
     found = {row.key: Figures() for row, _ in program}
     choice = cores()
-    for number in range(rounds):
-        session.core = choice[number % len(choice)] if choice else None
-        stay_on(session.core)
-        for row, contenders in program:
-            for contender in contenders[:: -1 if number % 2 else 1]:
-                progress(f"round {number + 1} of {rounds}: {row.title}: {contender.name}")
-                _play_once(row, contender, session, found[row.key])
+    try:
+        for number in range(rounds):
+            if choice:
+                session.core = choice[number % len(choice)]
+                stay_on(session.core)
+            for row, contenders in program:
+                for contender in contenders[:: -1 if number % 2 else 1]:
+                    progress(f"round {number + 1} of {rounds}: {row.title}: {contender.name}")
+                    _play_once(row, contender, session, found[row.key])
+    finally:
+        stay_on(*choice)
     return found
 
 

@@ -21,7 +21,8 @@ class Session:
         scale: What to multiply the amount of work with.
         core: The core that everything is done on in this round, servers and clients, too. It is one
             core, because in a virtual machine waking another one can cost ten times as much as all that
-            is to be measured; and another one in each round, so that no busy one spoils all rounds.
+            is to be measured, and because the processor time of a process is known exactly only when
+            it does not run. It is another one in each round, so that a busy one does not spoil all.
         limit: How long one measurement may take, in seconds.
     """
 

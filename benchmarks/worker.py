@@ -85,7 +85,8 @@ def _answer(contender: Contender, question: dict[str, Any]) -> dict[str, Any]:
 
     row = ROWS[question["row"]]
     assert isinstance(row, LoopRow)
-    stay_on(question["core"])
+    if question["core"] is not None:
+        stay_on(question["core"])
     try:
         return {"value": row.measure(contender, question["scale"])}
     except SkipRow as reason:
