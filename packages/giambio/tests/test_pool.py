@@ -679,9 +679,33 @@ class TestServices:
                 coroutine = pool.service(sleeper(100))
                 pool.spawn(sleeper, 5)
             assert ended.result() == "result"
-            assert stopped.result() is None
-            assert coroutine.result() is None
+            assert stopped.cancelled()
+            assert coroutine.cancelled()
             assert giambio.clock() == 5
+
+        run(main)
+
+    def test_one_may_be_stopped_earlier(self, run):
+        async def main():
+            async with giambio.create_pool() as pool:
+                service = pool.service(giambio.sleep_forever)
+                pool.spawn(sleeper, 5)
+                await giambio.sleep(1)
+                service.cancel()
+                await giambio.sleep(1)
+                assert service.cancelled()
+
+        run(main)
+
+    def test_one_started_in_a_cancelled_pool_serves_all_the_same(self, run):
+        async def main():
+            async with giambio.create_pool() as pool:
+                pool.cancel()
+                service = pool.service(sleeper, 1)
+                with giambio.CancelScope(shield=True):
+                    await giambio.sleep(2)
+                assert service.done()
+                assert not service.cancelled()
 
         run(main)
 

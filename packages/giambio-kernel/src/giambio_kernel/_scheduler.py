@@ -330,6 +330,7 @@ class AsyncScheduler(Loop):
         context: Context | None = None,
         delay: float | None = None,
         hold: Callable[[Task[Any], BaseException], object] | None = None,
+        shield: bool = False,
     ) -> Task[T]:
         """Start a task. It makes its first step when its turn comes; the caller goes on.
 
@@ -344,6 +345,8 @@ class AsyncScheduler(Loop):
             hold: Do not start it until somebody calls `reschedule` with it. This is called, as the
                 *abort* of `suspend` is, when it is cancelled before; unless it refuses, the task is
                 started then. Awaiting the task waits for its start.
+            shield: Whether to shield it from the cancellation of *scope*, so that only its own
+                `Task.cancel` stops it. Whoever asks for this must do that.
 
         Returns:
             The task.
@@ -356,6 +359,8 @@ class AsyncScheduler(Loop):
         if delay is not None and not delay >= 0.0:
             raise ValueError(f"delay must be at least 0, not {delay!r}")
         task: Task[T] = self.adopt(as_coroutine(fn, args), scope or self._root, context, name)
+        if shield:
+            task._own_scope().shield = True
         if hold is None and delay is None:
             return task
         # Not yet: take it off the queue again, where it is the last one.

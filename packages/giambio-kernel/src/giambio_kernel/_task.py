@@ -259,23 +259,27 @@ class Task(Generic[T]):
         if self._step in ENDED:
             return
         self._scheduler._touch()
-        # Only now does it need a scope of its own. It goes under its stack, on top of the pool's.
+        self._own_scope().cancel(reason)
+
+    def _own_scope(self) -> CancelScope:
+        """Return the scope of this task alone. Only a few tasks need one, so it is made on demand."""
+        # It goes under the stack of the task, on top of the scope that it was spawned in.
         lowest: CancelScope | None = None
         for lowest in own_scopes(self):  # noqa: B007
             pass
-        if lowest.__class__ is not TaskScope:
-            own = TaskScope()
-            own._parent = self._home
-            own._task = self
-            own._outer_due = INFINITY
-            own._effective = self._home._effective
-            if lowest is None:
-                self._scope = own
-            else:
-                lowest._parent = own
-            lowest = own
-        assert lowest is not None
-        lowest.cancel(reason)
+        if lowest.__class__ is TaskScope:
+            assert lowest is not None
+            return lowest
+        own = TaskScope()
+        own._parent = self._home
+        own._task = self
+        own._outer_due = INFINITY
+        own._effective = self._home._effective
+        if lowest is None:
+            self._scope = own
+        else:
+            lowest._parent = own
+        return own
 
     async def join(self) -> T:
         """Wait for the end of the task and return its result.
@@ -423,7 +427,7 @@ class Task(Generic[T]):
 
 
 class TaskScope(CancelScope):
-    """The scope of a single task, made when that task is cancelled."""
+    """The scope of a single task, made when that task is cancelled or shielded."""
 
     __slots__ = ()
     label = "task"

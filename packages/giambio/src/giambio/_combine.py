@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterable
+from collections.abc import AsyncGenerator, AsyncIterable
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar, overload
 
 from giambio_kernel import (
@@ -22,7 +23,7 @@ from giambio_kernel import (
 from ._pool import Pool, create_pool
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable
 
 T = TypeVar("T")
 T1 = TypeVar("T1")
@@ -265,28 +266,31 @@ class _Work(Generic[T]):
         error: BaseException | None = None
         try:
             async with create_pool() as pool:
-                async for item in _each(self._items):
-                    await self._wait_for_room()
-                    task = pool.spawn(self._fn, item)
-                    self._running += 1
-                    if self._ordered:
-                        self._done.append(task)
-                    task.add_done_callback(self._note_end)
+                if not isinstance(self._items, AsyncIterable):
+                    for item in self._items:
+                        await self._call(pool, item)
+                elif isinstance(self._items, AsyncGenerator):
+                    async with aclosing(self._items) as items:
+                        async for item in items:
+                            await self._call(pool, item)
+                else:
+                    async for item in self._items:
+                        await self._call(pool, item)
         except Exception as raised:
             error = raised
         finally:
             self.end(error)
 
     async def next(self) -> T:
+        if checkpoint_due():
+            await checkpoint()
         while True:
             if self._error is not None:
                 error, self._error = self._error, None
                 self._done.clear()
                 raise error
-            if self._done and self._done[0].done():
-                if checkpoint_due():
-                    await checkpoint()
-                    continue
+            # A call that ended badly has stopped the others; its error comes when they have ended.
+            if self._done and (_is_good(self._done[0]) or self._ended):
                 task = self._done.popleft()
                 unpark_all(self._waiting)  # there may be room for another call now
                 return task.result()
@@ -294,7 +298,7 @@ class _Work(Generic[T]):
                 raise StopAsyncIteration
             await park(self._waiting, self)
 
-    async def _wait_for_room(self) -> None:
+    async def _call(self, pool: Pool, item: Any) -> None:
         limit = self._limit
         while limit is not None and (
             self._running >= limit or len(self._done) - self._running * self._ordered >= limit
@@ -302,6 +306,11 @@ class _Work(Generic[T]):
             await park(self._waiting, self)
         if checkpoint_due():
             await checkpoint()
+        task = pool.spawn(self._fn, item)
+        self._running += 1
+        if self._ordered:
+            self._done.append(task)
+        task.add_done_callback(self._note_end)
 
     def _note_end(self, task: Task[T]) -> None:
         self._running -= 1
@@ -320,13 +329,8 @@ class _Work(Generic[T]):
             await park(self._waiting, self)
 
 
-async def _each(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncIterator[Item]:
-    if isinstance(items, AsyncIterable):
-        async for item in items:
-            yield item
-    else:
-        for item in items:
-            yield item
+def _is_good(task: Task[Any]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
 
 
 def _spawn_nearby(fn: Callable[[], Coroutine[Any, Any, T]]) -> Task[Any]:

@@ -74,8 +74,8 @@ class Pool(CancelScope):
     # At most so many ordinary tasks run at a time; the others are held, first come first served.
     _limit: int | None
     _held: deque[Task[Any]]
-    # Tasks that live as long as the ordinary ones do, each with the scope that stops it.
-    _services: dict[Task[Any], CancelScope]
+    # Tasks that live as long as the ordinary ones do, in the order in which they were started.
+    _services: dict[Task[Any], None]
     # Tasks that somebody waits for in `start`.
     _starting: dict[Task[Any], TaskStatus[Any]]
     # Invariant: whether the owner is parked in `_wait_for_tasks`.
@@ -261,10 +261,10 @@ class Pool(CancelScope):
     @overload
     def service(
         self, func: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Task[T | None]: ...
+    ) -> Task[T]: ...
 
     @overload
-    def service(self, func: Coroutine[Any, Any, T], /) -> Task[T | None]: ...
+    def service(self, func: Coroutine[Any, Any, T], /) -> Task[T]: ...
 
     def service(self, func: Any, /, *args: Any, **kwargs: Any) -> Task[Any]:
         """Start a task that lives as long as the ordinary ones of this pool do, and then is stopped.
@@ -279,7 +279,7 @@ class Pool(CancelScope):
             **kwargs: Its keyword arguments.
 
         Returns:
-            The task. Its result is ``None`` if it was stopped.
+            The task, which can also be cancelled earlier.
 
         Raises:
             TypeError: *func* is not an async function.
@@ -287,13 +287,9 @@ class Pool(CancelScope):
         """
         if not self.accepts_tasks:
             self._refuse_to_spawn(func)
-        coro = as_coroutine(func, args, kwargs)
         # The shield is what lets it outlive the ordinary tasks when the pool is cancelled.
-        scope = CancelScope(shield=True)
-        task = self._scheduler.spawn(
-            _serve(coro, scope), name=getattr(coro, "__name__", None), scope=self
-        )
-        self._services[task] = scope
+        task = self._scheduler.spawn(as_coroutine(func, args, kwargs), scope=self, shield=True)
+        self._services[task] = None
         return task
 
     def _refuse_to_spawn(self, func: object) -> NoReturn:
@@ -328,7 +324,7 @@ class Pool(CancelScope):
     async def _wait_for_tasks(self) -> None:
         while self._tasks:
             if len(self._tasks) == len(self._services):
-                last = next(reversed(self._services.values()))
+                last = next(reversed(self._services))
                 last.cancel("the pool that it served has ended")
             self._owner_waits = True
             try:
@@ -458,12 +454,6 @@ def _keep_waiting(owner: Task[Any], error: BaseException) -> bool:
 def _wait_for_turn(task: Task[Any], error: BaseException) -> bool:
     """A cancelled task, too, is started when it is its turn, and stops at its first checkpoint."""
     return False
-
-
-async def _serve(coro: Coroutine[Any, Any, T], scope: CancelScope) -> T | None:
-    with scope:
-        return await coro
-    return None
 
 
 def _raise_as_is(error: BaseException) -> NoReturn:
