@@ -155,20 +155,19 @@ def step(limit: int) -> bool:
 
 def look() -> None:
     """See what has come, and wait for something if nothing is ready."""
+    timeout = 0.0
     if timers:
         now = monotonic()
         while timers and timers[0][0] <= now:
             when, _, sleeper = heappop(timers)
             sleeper.fire(when)
-        if ready:
-            descriptors.poll(0)
-        elif timers:
+        if not ready and timers:
             # epoll counts in milliseconds and rounds up, so nobody wakes early.
-            descriptors.poll(timers[0][0] - now)
-        else:
-            descriptors.poll(-1)
-    else:
-        descriptors.poll(0 if ready else -1)
+            timeout = timers[0][0] - now
+    if not ready and not timers:
+        timeout = -1
+    if timeout or descriptors.watched:
+        descriptors.poll(timeout)
 
 
 class Pool:
@@ -387,8 +386,6 @@ class Descriptors:
 
     def poll(self, timeout: float) -> None:
         if self.epoll is None:
-            if not timeout:
-                return
             self.epoll = select.epoll()
         for fd, mask in self.epoll.poll(timeout):
             self.watched[fd].notice(mask)
