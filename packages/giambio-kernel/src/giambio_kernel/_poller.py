@@ -14,11 +14,11 @@ from __future__ import annotations
 import errno
 import os
 import select
-import selectors
 import sys
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
+    import selectors
     from collections.abc import Callable, Iterable
 
 READ: Final = 0x1
@@ -27,6 +27,10 @@ WRITE: Final = 0x4
 ERROR: Final = 0x8
 HANGUP: Final = 0x10
 READ_HANGUP: Final = 0x2000
+
+# From `selectors`, which is imported only if it is used.
+_EVENT_READ: Final = 1
+_EVENT_WRITE: Final = 2
 
 
 class Poller(Protocol):
@@ -168,7 +172,11 @@ class SelectorPoller:
     edge_triggered = False
 
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
-        self._selector = selectors.DefaultSelector() if selector is None else selector
+        if selector is None:
+            from selectors import DefaultSelector
+
+            selector = DefaultSelector()
+        self._selector = selector
 
     def poll(self, timeout: float | None) -> Iterable[tuple[int, int]]:
         ready: list[tuple[int, int]] = []
@@ -182,8 +190,8 @@ class SelectorPoller:
             keys = [key for key in self._selector.get_map().values() if not _is_open(key.fd)]
             return [(key.fd, READ | WRITE | ERROR) for key in keys]
         for key, events in selected:
-            mask = READ if events & selectors.EVENT_READ else 0
-            ready.append((key.fd, mask | WRITE if events & selectors.EVENT_WRITE else mask))
+            mask = READ if events & _EVENT_READ else 0
+            ready.append((key.fd, mask | WRITE if events & _EVENT_WRITE else mask))
         return ready
 
     def add(self, fd: int, mask: int, edge: bool) -> None:
@@ -207,9 +215,7 @@ class SelectorPoller:
 
     @staticmethod
     def _events(mask: int) -> int:
-        return (selectors.EVENT_READ if mask & READ else 0) | (
-            selectors.EVENT_WRITE if mask & WRITE else 0
-        )
+        return (_EVENT_READ if mask & READ else 0) | (_EVENT_WRITE if mask & WRITE else 0)
 
     def fileno(self) -> int:
         fileno = getattr(self._selector, "fileno", None)
