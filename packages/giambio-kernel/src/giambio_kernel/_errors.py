@@ -30,19 +30,27 @@ class CancelledError(BaseException):
     It derives from `BaseException`, so that ``except Exception`` lets it pass. Code that must
     react to it catches it, cleans up and raises it again; ``try/finally`` does the same with less.
 
-    Attributes:
-        scope: The scope it belongs to: the outermost cancelled one that reaches the task. It never
-            leaves that scope. ``None`` if it was made by hand.
-        reason: What was given to ``cancel(reason)``.
+    Args:
+        reason: Why; usually what was given to ``cancel(reason)``.
     """
 
-    scope: CancelScope | None = None
+    # A slot of its own spares each instance the dict, and no `__init__` is a call less: they are
+    # made by the thousand when a pool is cancelled.
+    __slots__ = ("_scope",)
 
-    def __init__(self, reason: str | None = None) -> None:
-        super().__init__(*(() if reason is None else (reason,)))
+    _scope: CancelScope
+
+    @property
+    def scope(self) -> CancelScope | None:
+        """The scope that it belongs to and never leaves: the outermost cancelled one that counts.
+
+        ``None`` if the exception was made by hand.
+        """
+        return getattr(self, "_scope", None)
 
     @property
     def reason(self) -> str | None:
+        """What was given to ``cancel(reason)``; ``None`` if nothing was."""
         return self.args[0] if self.args else None
 
 

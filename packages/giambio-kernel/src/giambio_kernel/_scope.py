@@ -329,30 +329,17 @@ class CancelScope:
         if effective is self._effective:
             return
         self._effective = effective
-        # Each entry is a task and the scope, already up to date, that the part of its stack to look
-        # at grows out of. Not recursive: pools may be nested more deeply than Python's stack.
-        concerned: list[tuple[Task[Any], CancelScope]] = []
+        # The scopes whose tasks are concerned. Not recursive: pools may be nested more deeply than
+        # Python's stack.
+        concerned = [self]
         if self._task is not None:
-            concerned.append((self._task, self))
-        for task in self._tasks or ():
-            concerned.append((task, self))
-        for task, outer in concerned:
-            scopes: list[CancelScope] = []
-            scope: CancelScope = task._scope
-            while scope is not outer:
-                scopes.append(scope)
-                assert scope._parent is not None
-                scope = scope._parent
-            inherited = outer._effective
-            for scope in reversed(scopes):
-                inherited = scope._cancel_called or (inherited and not scope._shield)
-                if inherited is scope._effective:
-                    break  # and so nothing inside it changes
-                scope._effective = inherited
-                for child in scope._tasks or ():
-                    concerned.append((child, scope))
-            else:
-                task._set_stopping(inherited)
+            _refresh_task(self._task, self, concerned)
+        for scope in concerned:
+            for task in scope._tasks or ():
+                if task._scope is scope:
+                    task._set_stopping(scope._effective)
+                else:
+                    _refresh_task(task, scope, concerned)
 
     def _leave_misnested(self, exc: BaseException | None) -> NoReturn:
         """Repair the stacks as well as possible, then say what was wrong."""
@@ -416,6 +403,28 @@ class TimedScope(CancelScope):
         self._shield = False
         self._cancel_called = self._effective = False
         self._parent = self._task = self._tasks = None
+
+
+def _refresh_task(task: Task[Any], outer: CancelScope, concerned: list[CancelScope]) -> None:
+    """Bring up to date the part of *task*'s stack that grows out of *outer*, and its flag.
+
+    Scopes that changed and have tasks are added to *concerned*.
+    """
+    scopes: list[CancelScope] = []
+    scope: CancelScope = task._scope
+    while scope is not outer:
+        scopes.append(scope)
+        assert scope._parent is not None
+        scope = scope._parent
+    effective = outer._effective
+    for scope in reversed(scopes):
+        effective = scope._cancel_called or (effective and not scope._shield)
+        if effective is scope._effective:
+            return  # and so nothing inside it changes
+        scope._effective = effective
+        if scope._tasks:
+            concerned.append(scope)
+    task._set_stopping(effective)
 
 
 def own_scopes(task: Task[Any]) -> Iterator[CancelScope]:

@@ -370,10 +370,12 @@ class Task(Generic[T]):
         assert self._abort is not None
         if self._abort(self, error) is False:
             return False
-        if error is self._interrupt:
+        if self._interrupt is not None:
             self._interrupt = None
             self.stopping = self._scope._effective
-        self._wake_with(error)
+        self._abort = None
+        self._error = error
+        self._scheduler._ready.append(self)
         return True
 
     def _wake_with(self, error: BaseException) -> None:
@@ -409,8 +411,9 @@ class Task(Generic[T]):
             scope = scope._parent
         assert outermost is not None
         outermost._deliveries += 1
-        error = CancelledError(outermost._reason)
-        error.scope = outermost
+        reason = outermost._reason
+        error = CancelledError() if reason is None else CancelledError(reason)
+        error._scope = outermost
         return error
 
     def _path(self) -> str:
