@@ -263,7 +263,7 @@ class Loop:
             except StopIteration as stop:
                 self.current = nobody
                 task._step = ended_well
-                task._value = stop.value
+                task.wake_value = stop.value
                 self._end(task)
             except BaseException as raised:
                 self.current = NOWHERE
@@ -298,7 +298,7 @@ class Loop:
             except StopIteration as stop:
                 self.current = NOWHERE
                 task._step = ended_well
-                task._value = stop.value
+                task.wake_value = stop.value
                 self._end(task)
                 continue
             except BaseException as raised:
@@ -354,21 +354,21 @@ class Loop:
                     watcher(task)
         if self._hooks is not None:
             self._tell_end(self._hooks, task)
-        home.on_task_done(task, task._error)
+        home.on_task_done(task, task.wake_error)
 
     @staticmethod
     def _tell_end(hooks: Hooks, task: Task[Any]) -> None:
         if task._step is ended_cancelled:
             hooks.after_cancel(task)
-        elif task._error is not None:
-            hooks.on_exception_raised(task, task._error)
+        elif task.wake_error is not None:
+            hooks.on_exception_raised(task, task.wake_error)
         hooks.on_task_exit(task)
 
     def _end_badly(self, task: Task[Any], raised: BaseException) -> None:
         if isinstance(raised, CancelledError):
             if task._scope._effective or task._home._effective:
                 task._step = ended_cancelled
-                task._value = raised.reason
+                task.wake_value = raised.reason
                 return
             stray = InternalError(
                 f"task {task.name!r} ended with a CancelledError, but nothing had cancelled it; "
@@ -377,7 +377,7 @@ class Loop:
             stray.__cause__ = raised
             raised = stray
         task._step = ended_failed
-        task._error = raised
+        task.wake_error = raised
         # The frames of the loop are of no interest to whoever reads the traceback.
         frames = raised.__traceback__
         while frames is not None and frames.tb_frame.f_code in _LOOP_CODE:

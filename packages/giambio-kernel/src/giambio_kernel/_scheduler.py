@@ -420,7 +420,7 @@ class AsyncScheduler(Loop):
         task.stopping = scope._effective
         task._due = task._armed = INFINITY
         task._name = name
-        task._abort = task._interrupt = task._error = task._value = task._watchers = None
+        task._abort = task._interrupt = task.wake_error = task.wake_value = task._watchers = None
         if scope._tasks is None:
             scope._tasks = {task: None}
         else:
@@ -567,7 +567,7 @@ class AsyncScheduler(Loop):
             finally:
                 self.current = NOWHERE
             task._step = ended_cancelled
-            task._value = "the loop broke off"
+            task.wake_value = "the loop broke off"
 
     def _enter(self) -> None:
         """Begin to drive the loop."""
@@ -597,7 +597,7 @@ class AsyncScheduler(Loop):
 
     def _error_was_seen(self, task: Task[Any]) -> None:
         """Whoever drives the loop has looked at the outcome of *task*."""
-        if task is self.main_task and not self._driven and self._root.error is task._error:
+        if task is self.main_task and not self._driven and self._root.error is task.wake_error:
             self._root.error = None
 
     def _check_open(self) -> None:

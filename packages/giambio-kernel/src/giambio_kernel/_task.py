@@ -46,6 +46,9 @@ class Task(Generic[T]):
         context: The `contextvars.Context` that its steps run in: a copy, made when it was spawned,
             of the spawner's.
         stopping: Whether the next checkpoint raises. For the hot paths of primitives.
+        wake_value: What the trap that it was woken in returns. For the hot paths of primitives;
+            others use `outcome`.
+        wake_error: What that trap raises instead, if not None: ``raise task.take_wake_error()``.
     """
 
     # The loop fills these in itself (`AsyncScheduler.adopt`), because a spawn is a hot path and
@@ -55,7 +58,6 @@ class Task(Generic[T]):
         "_abort",
         "_armed",
         "_due",
-        "_error",
         "_home",
         "_interrupt",
         "_name",
@@ -63,12 +65,13 @@ class Task(Generic[T]):
         "_scope",
         "_since",
         "_step",
-        "_value",
         "_waiting_on",
         "_watchers",
         "context",
         "coro",
         "stopping",
+        "wake_error",
+        "wake_value",
     )
 
     coro: Coroutine[Any, Any, T]
@@ -85,15 +88,16 @@ class Task(Generic[T]):
     stopping: bool
     # An error that is to be raised at the next checkpoint whatever the scopes say: Ctrl+C, deadlock.
     _interrupt: BaseException | None
-    # Invariant: the task waits exactly if this is not None. Whoever makes it ready sets it to None
-    # in the same breath, which is why nothing can be both granted and cancelled.
-    _abort: Callable[[Task[Any], BaseException], object] | None
+    # How to undo the wait: a function to call, or a `WaitQueue` to leave, which is so common that it
+    # needs no function. Invariant: the task waits exactly if this is not None. Whoever makes it
+    # ready sets it to None in the same breath, so nothing can be both granted and cancelled.
+    _abort: Callable[[Task[Any], BaseException], object] | dict[Task[Any], Any] | None
     _waiting_on: Any
     # When it began to wait, as of the loop's last look at the clock.
     _since: float
-    # What the trap that it waits in will return or raise; after the end, the result or the error.
-    _value: Any
-    _error: BaseException | None
+    # After the end, the outcome of the task.
+    wake_value: Any
+    wake_error: BaseException | None
     # The earliest deadline of its own scopes, and the moment its entry in the timer heap is for.
     _due: float
     _armed: float
@@ -106,7 +110,7 @@ class Task(Generic[T]):
         if self._step is ended_cancelled:
             state = "cancelled"
         elif self._step is ended_failed:
-            state = f"failed: {self._error!r}"
+            state = f"failed: {self.wake_error!r}"
         elif self._abort is not None:
             state = f"waiting on {self.waiting_on!r}"
         return f"<Task {self.name!r} {state}>"
@@ -194,13 +198,13 @@ class Task(Generic[T]):
         """
         step = self._step
         if step is ended_well:
-            return cast("T", self._value)
+            return cast("T", self.wake_value)
         if step is ended_failed:
-            assert self._error is not None
+            assert self.wake_error is not None
             self._scheduler._error_was_seen(self)
-            raise self._error
+            raise self.wake_error
         if step is ended_cancelled:
-            reason = f": {self._value}" if self._value else ""
+            reason = f": {self.wake_value}" if self.wake_value else ""
             raise TaskCancelled(f"task {self.name!r} was cancelled{reason}", self)
         raise RuntimeError(f"task {self.name!r} has not ended yet; await task.join() waits for it")
 
@@ -212,7 +216,7 @@ class Task(Generic[T]):
         """
         if self._step in ENDED:
             self._scheduler._error_was_seen(self)
-            return self._error
+            return self.wake_error
         raise RuntimeError(f"task {self.name!r} has not ended yet; await task.join() waits for it")
 
     def stack(self) -> list[FrameType]:
@@ -367,26 +371,29 @@ class Task(Generic[T]):
     def _try_abort(self) -> bool:
         """Raise what is due in a waiting task. Returns whether that was possible."""
         error = self._interrupt or self._cancelled_error()
-        assert self._abort is not None
-        if self._abort(self, error) is False:
+        abort = self._abort
+        assert abort is not None
+        if isinstance(abort, dict):
+            del abort[self]
+        elif abort(self, error) is False:
             return False
         if self._interrupt is not None:
             self._interrupt = None
             self.stopping = self._scope._effective
         self._abort = None
-        self._error = error
+        self.wake_error = error
         self._scheduler._ready.append(self)
         return True
 
     def _wake_with(self, error: BaseException) -> None:
         """Make a waiting task ready and let its trap raise *error*."""
         self._abort = None
-        self._error = error
+        self.wake_error = error
         self._scheduler._ready.append(self)
 
-    def _take_error(self) -> BaseException:
-        """Return what the trap has to raise. A function, so that no frame keeps the exception."""
-        error, self._error = self._error, None
+    def take_wake_error(self) -> BaseException:
+        """Return what the trap has to raise, once. So no frame keeps the exception in a variable."""
+        error, self.wake_error = self.wake_error, None
         self._waiting_on = None
         assert error is not None
         return error
@@ -438,7 +445,7 @@ class TaskScope(CancelScope):
 
 def begin(task: Task[Any]) -> object:
     """Run the first step. It runs whatever happened to the task before: see `Task.cancel`."""
-    task._error = None
+    task.wake_error = None
     watchers = task._watchers
     if watchers is not None:
         for watcher in [watcher for watcher, until_end in watchers.items() if not until_end]:
@@ -453,17 +460,17 @@ def begin(task: Task[Any]) -> object:
 
 
 def ended_well(task: Task[Any]) -> object:
-    """The task returned; ``_value`` is the result."""
+    """The task returned; ``wake_value`` is the result."""
     raise InternalError(f"{task!r} was resumed after its end")
 
 
 def ended_failed(task: Task[Any]) -> object:
-    """The task raised ``_error``."""
+    """The task raised ``wake_error``."""
     raise InternalError(f"{task!r} was resumed after its end")
 
 
 def ended_cancelled(task: Task[Any]) -> object:
-    """The task was cancelled; ``_value`` is the reason."""
+    """The task was cancelled; ``wake_value`` is the reason."""
     raise InternalError(f"{task!r} was resumed after its end")
 
 

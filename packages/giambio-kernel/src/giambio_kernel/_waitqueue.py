@@ -31,7 +31,9 @@ in between, which makes an event round trip a fifth faster::
         def wait(self):
             if not self.is_open:
                 enqueue(self._waiters, self)
-                outcome((yield PARKED))
+                task = yield PARKED
+                if task.wake_error is not None:  # `outcome`, without the call
+                    raise task.take_wake_error()
 """
 
 from __future__ import annotations
@@ -87,9 +89,8 @@ def enqueue(queue: WaitQueue, waiting_on: object, offer: Any = None) -> None:
     """
     scheduler = get_running()
     task = scheduler.current
-    task._abort = _leave
+    task._abort = queue  # to be left when the wait is aborted
     task._waiting_on = waiting_on
-    task._value = queue  # free for use while a task waits; `_leave` needs to know
     task._since = scheduler._looked_at
     queue[task] = offer
     if task.stopping:
@@ -107,9 +108,9 @@ def outcome(task: Task[Any]) -> Any:
     Raises:
         BaseException: The error that it was unparked with, such as a `CancelledError`.
     """
-    if task._error is not None:
-        raise task._take_error()
-    return task._value
+    if task.wake_error is not None:
+        raise task.take_wake_error()
+    return task.wake_value
 
 
 def unpark(queue: WaitQueue, value: Any = None) -> Task[Any] | None:
@@ -131,7 +132,7 @@ def unpark(queue: WaitQueue, value: Any = None) -> Task[Any] | None:
             scheduler._touch()
         del queue[task]
         task._abort = None
-        task._value = value
+        task.wake_value = value
         scheduler._ready.append(task)
         return task
     return None
@@ -163,7 +164,7 @@ def break_all(queue: WaitQueue, error: Callable[[], BaseException]) -> None:
     """
     wake(queue, None)
     for task in queue:
-        task._error = error()
+        task.wake_error = error()
     queue.clear()
 
 
@@ -183,10 +184,5 @@ def wake(queue: WaitQueue, value: Any) -> None:
         if here is not scheduler:
             scheduler._touch()
         task._abort = None
-        task._value = value
+        task.wake_value = value
         scheduler._ready.append(task)
-
-
-def _leave(task: Task[Any], error: BaseException) -> None:
-    del task._value[task]
-    task._value = None

@@ -196,10 +196,10 @@ def suspend(
     if task._due < task._armed:
         scheduler._timers.arm(task, task._due)
     yield PARKED
-    if task._error is not None:
-        raise task._take_error()
-    value = task._value
-    task._value = task._waiting_on = None
+    if task.wake_error is not None:
+        raise task.take_wake_error()
+    value = task.wake_value
+    task.wake_value = task._waiting_on = None
     return value
 
 
@@ -222,8 +222,8 @@ def reschedule(
     if task._abort is None:
         raise RuntimeError(f"{task!r} does not wait, so it cannot be rescheduled")
     task._abort = None
-    task._value = value
-    task._error = error
+    task.wake_value = value
+    task.wake_error = error
     scheduler._ready.append(task)
 
 
@@ -258,8 +258,8 @@ def sleep(seconds: float) -> Generator[Signal, Task[Any], None]:
         now = scheduler._now()
         _fall_asleep(scheduler, now, now + seconds)
         task = yield PARKED
-        if task._error is not None:
-            raise task._take_error()
+        if task.wake_error is not None:
+            raise task.take_wake_error()
 
 
 @trap
@@ -287,8 +287,8 @@ def sleep_until(when: float) -> Generator[Signal, Task[Any], None]:
     else:
         _fall_asleep(scheduler, now, when)
         task = yield PARKED
-        if task._error is not None:
-            raise task._take_error()
+        if task.wake_error is not None:
+            raise task.take_wake_error()
 
 
 class Sleep(NamedTuple):
@@ -371,8 +371,8 @@ def wait_readable(source: int | IOHandle) -> Generator[Signal, Task[Any], None]:
     handle = source if isinstance(source, IOHandle) else current_scheduler()._io.borrow(source)
     handle.park_reader()
     task = yield PARKED
-    if task._error is not None:
-        raise task._take_error()
+    if task.wake_error is not None:
+        raise task.take_wake_error()
 
 
 @trap
@@ -393,8 +393,8 @@ def wait_writable(source: int | IOHandle) -> Generator[Signal, Task[Any], None]:
     handle = source if isinstance(source, IOHandle) else current_scheduler()._io.borrow(source)
     handle.park_writer()
     task = yield PARKED
-    if task._error is not None:
-        raise task._take_error()
+    if task.wake_error is not None:
+        raise task.take_wake_error()
 
 
 def notify_closing(fd: int) -> None:
