@@ -135,6 +135,8 @@ class ChannelRow(LoopRow):
     """Two tasks send a number back and forth. An operation is one round trip.
 
     Where there are channels, they are rendezvous; where there are none, queues with room for one item.
+    The replier waits before the first number is sent: who comes first at a rendezvous may stay the one
+    who comes first, and that may cost more or less.
     """
 
     key = "channel"
@@ -144,7 +146,7 @@ class ChannelRow(LoopRow):
     size = 20_000
 
     async def bare(self, n: int) -> float:
-        from benchmarks.bare import Channel, Pool
+        from benchmarks.bare import Channel, Pool, checkpoint
 
         there, back = Channel(), Channel()
 
@@ -155,6 +157,7 @@ class ChannelRow(LoopRow):
         start = self.clock()
         async with Pool() as pool:
             pool.spawn(replier)
+            await checkpoint()
             for i in range(n):
                 await there.send(i)
                 await back.receive()
@@ -175,13 +178,14 @@ class ChannelRow(LoopRow):
         start = self.clock()
         async with giambio.create_pool() as pool:
             pool.spawn(replier)
+            await giambio.checkpoint()
             for i in range(n):
                 await send_there.send(i)
                 await receive_back.receive()
         return self.clock() - start
 
     async def asyncio(self, n: int) -> float:
-        from asyncio import Queue, TaskGroup
+        from asyncio import Queue, TaskGroup, sleep
 
         there, back = Queue[int](1), Queue[int](1)
 
@@ -192,13 +196,14 @@ class ChannelRow(LoopRow):
         start = self.clock()
         async with TaskGroup() as group:
             group.create_task(replier())
+            await sleep(0)
             for i in range(n):
                 await there.put(i)
                 await back.get()
         return self.clock() - start
 
     async def curio(self, n: int) -> float:
-        from curio import Queue, TaskGroup
+        from curio import Queue, TaskGroup, sleep
 
         there, back = Queue(1), Queue(1)
 
@@ -209,6 +214,7 @@ class ChannelRow(LoopRow):
         start = self.clock()
         async with TaskGroup() as group:
             await group.spawn(replier)
+            await sleep(0)
             for i in range(n):
                 await there.put(i)
                 await back.get()
@@ -216,6 +222,7 @@ class ChannelRow(LoopRow):
 
     async def trio(self, n: int) -> float:
         from trio import open_memory_channel, open_nursery
+        from trio.testing import wait_all_tasks_blocked
 
         send_there, receive_there = open_memory_channel[int](0)
         send_back, receive_back = open_memory_channel[int](0)
@@ -227,6 +234,7 @@ class ChannelRow(LoopRow):
         start = self.clock()
         async with open_nursery() as nursery:
             nursery.start_soon(replier)
+            await wait_all_tasks_blocked()
             for i in range(n):
                 await send_there.send(i)
                 await receive_back.receive()

@@ -92,22 +92,25 @@ class Switch(LoopRow):
 
 
 class Spawn(LoopRow):
-    """A pool starts 1,000 tasks that return at once, and waits for them. An operation is one task."""
+    """A pool starts 100 tasks that return at once, and waits for them. An operation is one task.
+
+    With 1,000 the memory of the machine would be measured along with the library.
+    """
 
     key = "spawn"
     title = "spawn + join in a pool"
     unit = "µs"
     reach = Reach(times=2.2)
     size = 20_000
-    granule = 1_000
+    granule = 100
 
     async def bare(self, n: int) -> float:
         from benchmarks.bare import Pool
 
         start = self.clock()
-        for _ in range(n // 1_000):
+        for _ in range(n // 100):
             async with Pool() as pool:
-                for i in range(1_000):
+                for i in range(100):
                     pool.spawn(_child, i)
         return self.clock() - start
 
@@ -115,9 +118,9 @@ class Spawn(LoopRow):
         from giambio import create_pool
 
         start = self.clock()
-        for _ in range(n // 1_000):
+        for _ in range(n // 100):
             async with create_pool() as pool:
-                for i in range(1_000):
+                for i in range(100):
                     pool.spawn(_child, i)
         return self.clock() - start
 
@@ -125,9 +128,9 @@ class Spawn(LoopRow):
         from asyncio import TaskGroup
 
         start = self.clock()
-        for _ in range(n // 1_000):
+        for _ in range(n // 100):
             async with TaskGroup() as group:
-                for i in range(1_000):
+                for i in range(100):
                     group.create_task(_child(i))
         return self.clock() - start
 
@@ -135,9 +138,9 @@ class Spawn(LoopRow):
         from curio import TaskGroup
 
         start = self.clock()
-        for _ in range(n // 1_000):
+        for _ in range(n // 100):
             async with TaskGroup() as group:
-                for i in range(1_000):
+                for i in range(100):
                     await group.spawn(_child, i)
         return self.clock() - start
 
@@ -145,9 +148,9 @@ class Spawn(LoopRow):
         from trio import open_nursery
 
         start = self.clock()
-        for _ in range(n // 1_000):
+        for _ in range(n // 100):
             async with open_nursery() as nursery:
-                for i in range(1_000):
+                for i in range(100):
                     nursery.start_soon(_child, i)
         return self.clock() - start
 
