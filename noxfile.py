@@ -30,7 +30,9 @@ PYTHONS = [THIS, *(v for v in ("3.11", "3.12", "3.13", "3.14", "3.15") if v != T
 TEST_TOOLS = ["pytest>=8.4,<10", "hypothesis>=6.100", "coverage[toml]>=7.6", "trustme>=1.1"]
 COVERAGE = {"giambio_kernel": 95, "giambio": 95}
 
-nox.options.sessions = ["lint", "types", "layers", "versions", "build", "tests", "coverage", "docs"]
+nox.options.sessions = [
+    "lint", "types", "layers", "versions", "build", "tests", "coverage", "soak", "docs",
+]  # fmt: skip
 
 
 def wheels(session: nox.Session) -> list[str]:
@@ -58,9 +60,15 @@ def tests(session: nox.Session) -> None:
     session.env["COVERAGE_FILE"] = f".coverage.{session.python}"
     # -P: the current directory must not be importable. coverage, not a pytest plugin: ours is
     # imported when pytest starts, before a plugin could begin to count.
-    session.run(
-        "python", "-P", "-m", "coverage", "run", "-m", "pytest", *(session.posargs or ["-q"])
-    )  # fmt: skip
+    what = session.posargs or ["-q", "-m", "not soak"]
+    session.run("python", "-P", "-m", "coverage", "run", "-m", "pytest", *what)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Run much of everything for some time; nothing may be left behind."""
+    install_wheels(session, *TEST_TOOLS)
+    session.run("python", "-P", "-m", "pytest", "-q", "-m", "soak", *session.posargs)
 
 
 @nox.session

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ordinary uses of giambio, for the type checker. Nothing here is run."""
+
+from __future__ import annotations
+
+from typing import assert_type
+
+import giambio
+from giambio.testing import VirtualClock
+
+
+async def double(n: int, *, times: int = 2) -> int:
+    return n * times
+
+
+async def text() -> str:
+    return "text"
+
+
+async def main(n: int) -> str:
+    async with giambio.create_pool(limit=3) as pool:
+        task = pool.spawn(double, 2, times=3)
+        assert_type(task, giambio.Task[int])
+        assert_type(await pool.spawn(double, 2), giambio.Task[int])
+        assert_type(pool.spawn(text()), giambio.Task[str])
+        assert_type(pool.service(text), giambio.Task[str])
+        assert_type(pool.spawn_after(1, double, 2), giambio.Task[int])
+        pool.spawn(double, "2")  # type: ignore[call-overload]
+        pool.spawn(double, 2, time=3)  # type: ignore[call-overload]
+    assert_type(await task.join(), int)
+    assert_type(task.result(), int)
+    assert_type(giambio.spawn(double, 1), giambio.Task[int])
+    assert_type(await giambio.gather(double(1), text), tuple[int, str])
+    assert_type(await giambio.race(text, text()), str)
+    async for result in giambio.amap(double, [1, 2], limit=2):
+        assert_type(result, int)
+    with giambio.with_timeout(5) as scope:
+        assert_type(scope.timed_out, bool)
+    async with giambio.skip_after(5) as timeout:
+        assert_type(timeout.spawn(text), giambio.Task[str])
+    event: giambio.Event[int] = giambio.Event()
+    event.trigger(3)
+    assert_type(await event.wait(), int)
+    bare: giambio.Event[None] = giambio.Event()
+    bare.trigger()
+    async with giambio.Lock():
+        pass
+    async with giambio.socket.socket() as sock:
+        assert_type(sock, giambio.AsyncSocket)
+        assert_type(await sock.receive(100), bytes)
+        await sock.bind(("localhost", 0))
+        assert_type(await sock.accept(), tuple[giambio.AsyncSocket, object])  # type: ignore[assert-type]
+    assert_type(await giambio.run_in_thread(len, "abc"), int)
+    return "done"
+
+
+def use() -> None:
+    assert_type(giambio.run(main, 3, clock=VirtualClock()), str)
+    loop = giambio.AsyncScheduler()
+    assert_type(loop.start(main, 1), str)
+    assert_type(loop.start(main, 1, loop=False), giambio.Task[str])
+    assert_type(loop.tick(None), bool)
