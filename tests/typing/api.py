@@ -26,7 +26,7 @@ async def main(n: int) -> str:
         assert_type(pool.service(text), giambio.Task[str])
         assert_type(pool.spawn_after(1, double, 2), giambio.Task[int])
         pool.spawn(double, "2")  # type: ignore[call-overload]
-        pool.spawn(double, 2, time=3)  # type: ignore[call-overload]
+        pool.spawn(double, 2, time=3)  # type: ignore[call-arg]
     assert_type(await task.join(), int)
     assert_type(task.result(), int)
     assert_type(giambio.spawn(double, 1), giambio.Task[int])

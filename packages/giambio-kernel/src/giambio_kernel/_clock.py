@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 INFINITY = float("inf")
 
@@ -34,7 +37,7 @@ class SystemClock:
     __slots__ = ()
 
     # As a static method the loop reads the C function with no call of ours around it.
-    now = staticmethod(time.monotonic)
+    now: Callable[[], float] = staticmethod(time.monotonic)
 
     def real_seconds(self, deadline: float) -> float:
         """Return the seconds from now to *deadline*, at least zero."""

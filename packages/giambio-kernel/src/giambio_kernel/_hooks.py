@@ -25,7 +25,7 @@ class Hooks:
     __slots__ = ("_asleep", "debuggers")
 
     def __init__(self, debuggers: Iterable[object]) -> None:
-        self.debuggers = list(debuggers)
+        self.debuggers: list[object] = list(debuggers)
         # Since when each sleeping task sleeps.
         self._asleep: dict[Task[Any], float] = {}
 

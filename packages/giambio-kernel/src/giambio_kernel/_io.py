@@ -76,12 +76,19 @@ class IOHandle:
         "writer",
     )
 
+    fd: int
+    may_read: bool
+    may_write: bool
+    sticky: bool
+    reader: Task[Any] | None
+    writer: Task[Any] | None
+    closed: bool
+
     def __init__(self, io: Descriptors, fd: int, *, owned: bool) -> None:
         self.fd = fd
         self.may_read = self.may_write = True
         self.sticky = self.closed = False
-        self.reader: Task[Any] | None = None
-        self.writer: Task[Any] | None = None
+        self.reader = self.writer = None
         self._io = io
         self._edge = owned and io.edge_triggered
         # Invariant: what the poller watches for us; 0 exactly if we are not in the table.
@@ -199,10 +206,10 @@ class Descriptors:
         self._inbox = inbox
         poller.add(inbox.fileno(), READ, False)
         self._ready = ready
-        self.edge_triggered = poller.edge_triggered
+        self.edge_triggered: bool = poller.edge_triggered
         self._handles: dict[int, IOHandle] = {}
         # Set in a forked child: the poller is shared with the parent and must not be touched.
-        self.forked = False
+        self.forked: bool = False
 
     def __len__(self) -> int:
         return len(self._handles)

@@ -86,6 +86,10 @@ class AsyncScheduler(Loop):
         "locals",
     )
 
+    # Set here, too; declared again for type checkers.
+    current: Task[Any]
+    main_task: Task[Any] | None
+
     def __init__(
         self,
         *,
