@@ -65,6 +65,7 @@ from .exceptions import WouldBlock as WouldBlock
 
 if TYPE_CHECKING:
     from . import debug as debug
+    from . import from_thread as from_thread
     from . import lowlevel as lowlevel
     from . import socket as socket
     from . import testing as testing
@@ -79,6 +80,7 @@ _LAZY = {
     "AsyncSocket": "socket",
     "debug": "",
     "default_thread_limiter": "_threads",
+    "from_thread": "",
     "lowlevel": "",
     "run_in_thread": "_threads",
     "socket": "",
