@@ -267,6 +267,41 @@ class TestCtrlC:
             AsyncScheduler().start(main)
         assert events == ["cancelled"]
 
+    def test_when_that_does_not_help_the_next_one_breaks_off(self):
+        async def other():
+            try:
+                await suspend(refuse)
+            finally:
+                events.append("closed")
+
+        async def main():
+            current_scheduler().open_wakeup()
+            spawn_task(other)
+            thread.start()
+
+        def interrupt():
+            for _ in range(2):
+                time.sleep(0.03)
+                os.kill(os.getpid(), signal.SIGINT)
+
+        events = []
+        thread = threading.Thread(target=interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            AsyncScheduler().start(main)
+        thread.join()
+        assert events == ["closed"]
+
+    def test_it_cancels_a_clean_up_that_hangs(self):
+        async def hang():
+            signal.raise_signal(signal.SIGINT)
+            await sleep_forever()
+
+        async def main():
+            current_scheduler().add_cleanup(hang)
+
+        with pytest.raises(KeyboardInterrupt):
+            AsyncScheduler().start(main)
+
     def test_it_goes_before_an_error(self):
         async def failing():
             raise ValueError("beside")

@@ -13,6 +13,7 @@ import pytest
 from giambio_kernel import (
     AsyncScheduler,
     CancelScope,
+    DeadlockError,
     InternalError,
     Task,
     TaskCancelled,
@@ -599,3 +600,86 @@ def test_tasks_and_scopes_leave_no_cycles_for_the_garbage_collector(run):
         assert not [o for o in gc.get_objects() if type(o) is CancelScope]
     finally:
         gc.enable()
+
+
+class TestSpawningFromOutside:
+    """What a host may do, and when it is told that it is too late."""
+
+    def test_between_ticks_a_host_may_spawn(self):
+        events = []
+
+        async def child():
+            assert current_scheduler() is loop
+            events.append("ran")
+
+        async def main():
+            await sleep(0)
+            await sleep(0)
+
+        with AsyncScheduler() as loop:
+            loop.start(main, loop=False)
+            loop.tick()
+            loop.spawn(child)
+            while loop.tick():
+                pass
+        assert events == ["ran"]
+
+    def test_after_the_end_it_is_refused_without_a_word_about_unawaited_coroutines(self):
+        loop = AsyncScheduler()
+        loop.start(nothing)
+        with pytest.raises(RuntimeError, match="has ended"):
+            loop.spawn(nothing)
+        with pytest.raises(RuntimeError, match="has ended"):
+            loop.add_cleanup(print)
+        gc.collect()
+
+    def test_from_another_thread_it_is_refused(self):
+        errors = []
+
+        def meddle():
+            try:
+                loop.spawn(nothing)
+            except RuntimeError as error:
+                errors.append(str(error))
+
+        with AsyncScheduler() as loop:
+            loop.start(sleep_forever, loop=False)
+            loop.tick()
+            thread = threading.Thread(target=meddle)
+            thread.start()
+            thread.join()
+        assert "another thread" in errors[0]
+        gc.collect()
+
+
+def test_a_loop_that_cannot_be_opened_leaves_nothing_behind():
+    class NoPoller:
+        edge_triggered = False
+
+        def __init__(self):
+            self.closed = False
+
+        def poll(self, timeout):
+            return ()
+
+        def add(self, fd, mask, edge):
+            raise OSError("no")
+
+        def close(self):
+            self.closed = True
+
+    with pytest.raises(OSError, match="no"):
+        AsyncScheduler(poller=NoPoller()).start(nothing)
+    gc.collect()
+
+
+def test_closing_a_loop_that_waits_for_ever_does_not_hang():
+    async def main():
+        await suspend(lambda task, error: False)
+
+    loop = AsyncScheduler(deadlock="wait")
+    loop.start(main, loop=False)
+    loop.tick()
+    with pytest.raises(DeadlockError):
+        loop.close()
+    assert repr(loop) == "<AsyncScheduler closed, 0 tasks>"

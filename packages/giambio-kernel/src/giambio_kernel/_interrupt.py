@@ -95,7 +95,12 @@ class InterruptHandler:
             return
         if target is None or target.done():
             self._pending = None
-            self._scheduler._root.fail(pending)
+            root = self._scheduler._root
+            if isinstance(root.error, KeyboardInterrupt):
+                # The first one has cancelled all that is left, and it did not help.
+                self._scheduler._break_off = True
+            root.fail(pending)
+            self._scheduler._system.cancel("Ctrl+C")
         elif target._interrupt is pending and target._abort is not None:
             target._try_abort()
 

@@ -165,7 +165,11 @@ class AsyncScheduler(Loop):
         if loop:
             self._refuse_nesting()
         coro = as_coroutine(func, args)
-        self._open()
+        try:
+            self._open()
+        except BaseException:
+            coro.close()
+            raise
         if self._hooks is not None:
             self._hooks.on_start()
         # The main task is there from the start; no debugger is told that somebody spawned it.
@@ -195,7 +199,7 @@ class AsyncScheduler(Loop):
         if main is None:
             raise RuntimeError(f"nothing to run in {self!r}: call start(main) first")
         try:
-            self._drive_to_end()
+            self._drive_to_end(may_raise_deadlock=self._deadlock != "wait")
         finally:
             self._release()
         if (error := self._root.error) is not None:
@@ -272,7 +276,7 @@ class AsyncScheduler(Loop):
         self._touch()
         try:
             self._root.cancel("the loop was closed")
-            self._drive_to_end()
+            self._drive_to_end(may_raise_deadlock=True)
         finally:
             self._release()
         if (error := self._root.error) is not None:
@@ -408,7 +412,12 @@ class AsyncScheduler(Loop):
             coro.close()  # or Python would complain of that, too
             raise RuntimeError(f"{scope!r} is not open, so nothing can be spawned in it")
         if running.get() is not self:
-            self._touch()
+            try:
+                self._check_running()
+                self._touch()
+            except RuntimeError:
+                coro.close()
+                raise
             context = copy_context() if context is None else context
             context.run(running.set, self)
         elif context is None:
@@ -467,7 +476,11 @@ class AsyncScheduler(Loop):
         Args:
             fn: A plain or an async function. It is called when all tasks have ended.
             *args: Its arguments.
+
+        Raises:
+            RuntimeError: The run has ended.
         """
+        self._check_running()
         self._cleanups.append((fn, args))
 
     def add_debugger(self, debugger: object) -> None:
@@ -495,9 +508,17 @@ class AsyncScheduler(Loop):
 
     def _open(self) -> None:
         self._thread = threading.get_ident()
-        self._inbox = Inbox()
         poller = default_poller() if self._poller is None else self._poller
-        self._io = Descriptors(poller, self._inbox, self._ready)
+        inbox = None
+        try:
+            inbox = Inbox()
+            self._io = Descriptors(poller, inbox, self._ready)
+        except BaseException:  # no descriptors left
+            poller.close()
+            if inbox is not None:
+                inbox.close()
+            raise
+        self._inbox = inbox
         self._phase = _Phase.RUNNING
         _open_loops.add(self)
 
@@ -507,6 +528,7 @@ class AsyncScheduler(Loop):
             self._phase = _Phase.CLOSED
             self._io.close()
             self._inbox.close()
+            self.locals.clear()
             _open_loops.discard(self)
 
     def _pass(self, timeout: float | None, *, may_raise_deadlock: bool) -> None:
@@ -516,8 +538,7 @@ class AsyncScheduler(Loop):
         if not self._root._tasks:
             self._wind_up()
 
-    def _drive_to_end(self) -> None:
-        may_raise_deadlock = self._deadlock != "wait"
+    def _drive_to_end(self, *, may_raise_deadlock: bool) -> None:
         self._enter()
         try:
             with InterruptHandler(self):
@@ -572,6 +593,8 @@ class AsyncScheduler(Loop):
                 self.current = NOWHERE
             task._step = ended_cancelled
             task.wake_value = "the loop broke off"
+        self._root._tasks = self._system._tasks = None
+        self._ready.clear()
 
     def _enter(self) -> None:
         """Begin to drive the loop."""
@@ -609,6 +632,10 @@ class AsyncScheduler(Loop):
             raise RuntimeError(f"{self!r} is not open yet: call start(main) first")
         if self._phase is _Phase.CLOSED:
             raise RuntimeError(f"{self!r} was closed; make a new one for every run")
+
+    def _check_running(self) -> None:
+        if self.done():
+            raise RuntimeError(f"the run of {self!r} has ended")
 
     def _refuse_nesting(self) -> None:
         outer = running.get()
