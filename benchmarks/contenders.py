@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import select
 from dataclasses import dataclass
 from importlib import metadata, util
 from typing import TYPE_CHECKING, Any
@@ -29,14 +30,12 @@ class Contender:
     like: str = ""
     # Whether giambio is compared with it as "the best peer". The floors are no peers.
     is_peer: bool = True
-    # Whether it has a column.
-    is_shown: bool = True
 
     def missing(self) -> str | None:
         """Say why it cannot take part, if it cannot."""
-        if self.library in ("bare", "c") or util.find_spec(self.library) is not None:
-            return None
-        return f"{self.library} is not installed"
+        if self.library in ("bare", "c"):
+            return None if hasattr(select, "epoll") else "it needs Linux's epoll"
+        return None if util.find_spec(self.library) else f"{self.library} is not installed"
 
     def run(self, main: Main, *args: Any) -> Any:
         """Run a coroutine function to its end, as a user of the library would."""

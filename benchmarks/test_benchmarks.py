@@ -10,11 +10,12 @@ import json
 import subprocess
 import sys
 from math import isfinite
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks import ROOT, report
+from benchmarks import ROOT, bare, report
 from benchmarks.contenders import CONTENDERS
 from benchmarks.machine import cores, stay_on
 from benchmarks.reach import Reach
@@ -209,6 +210,75 @@ def test_results_survive_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     report.update_readme(text)
     report.update_readme(text)
     assert readme.read_text().count(text) == 1
+
+
+@needs_linux
+def test_floor_keeps_time() -> None:
+    """On the floor sleepers wake in the order of time and not early; timeouts fire, also cancels."""
+    woken: list[float] = []
+
+    async def sleeper(seconds: float) -> None:
+        start = monotonic()
+        await bare.sleep(seconds)
+        assert monotonic() - start >= seconds
+        woken.append(seconds)
+
+    async def main() -> None:
+        async with bare.Pool() as pool:
+            for seconds in (0.03, 0.001, 0.015):
+                pool.spawn(sleeper, seconds)
+            late = pool.spawn(sleeper, 3600)
+            with pytest.raises(TimeoutError), bare.Timeout(0.001):
+                await bare.sleep(3600)
+            late.cancel()
+
+    bare.run(main)
+    assert woken == [0.001, 0.015, 0.03]
+
+
+@needs_linux
+def test_floor_forgets_old_timeouts() -> None:
+    """On the floor the heap does not grow with timeouts that are over."""
+
+    async def main() -> int:
+        for _ in range(10_000):
+            with bare.Timeout(30):
+                pass
+        return len(bare.timers)
+
+    assert bare.run(main) < 2_000
+
+
+@needs_linux
+def test_floor_hands_over_in_order() -> None:
+    """On the floor who comes first is served first, and nothing is lost or doubled."""
+    seen: list[tuple[str, int]] = []
+
+    async def locker(lock: bare.Lock, number: int) -> None:
+        async with lock:
+            await bare.checkpoint()
+            seen.append(("lock", number))
+
+    async def consumer(queue: bare.Queue, channel: bare.Channel) -> None:
+        for _ in range(5):
+            seen.append(("queue", await queue.get()))
+        for _ in range(5):
+            seen.append(("channel", await channel.receive()))
+
+    async def main() -> None:
+        lock, queue, channel = bare.Lock(), bare.Queue(2), bare.Channel()
+        async with bare.Pool() as pool:
+            for number in range(5):
+                pool.spawn(locker, lock, number)
+        async with bare.Pool() as pool:
+            pool.spawn(consumer, queue, channel)
+            for number in range(5):
+                await queue.put(number)
+            for number in range(5):
+                await channel.send(number)
+
+    bare.run(main)
+    assert seen == [(kind, n) for kind in ("lock", "queue", "channel") for n in range(5)]
 
 
 def test_command() -> None:

@@ -57,7 +57,7 @@ class Request(Row):
         if self._compare_with is None:
             return WIRE_CONTENDERS
         at = WIRE_CONTENDERS.index(_GIAMBIO)
-        without = replace(_GIAMBIO, name=_WITHOUT, is_shown=False)
+        without = replace(_GIAMBIO, name=_WITHOUT)
         return (*WIRE_CONTENDERS[:at], without, *WIRE_CONTENDERS[at:])
 
     def play(self, contender: Contender, session: Session) -> float:
