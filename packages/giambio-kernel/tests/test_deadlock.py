@@ -16,6 +16,7 @@ from giambio_kernel import (
     current_task,
     format_tree,
     park,
+    siblings,
     sleep,
     sleep_forever,
     spawn_task,
@@ -221,3 +222,17 @@ def test_a_snapshot_may_be_taken_before_the_start():
 def test_what_to_do_in_a_deadlock_must_be_known(wrong):
     with pytest.raises(ValueError, match="deadlock must be 'raise' or 'wait'"):
         AsyncScheduler(deadlock=wrong)
+
+
+def test_an_error_that_came_before_is_not_masked(run):
+    async def stuck():
+        await suspend(lambda task, error: False)
+
+    async def main():
+        spawn_task(stuck)
+        await checkpoint()
+        raise KeyError("first")
+
+    with pytest.raises(KeyError, match="first") as caught:
+        run(main)
+    assert [type(error) for error in siblings(caught.value)] == [DeadlockError]

@@ -547,9 +547,14 @@ class AsyncScheduler(Loop):
                     self._run_steps(self._stretch)
                     if not self._root._tasks:
                         self._wind_up()
-        except BaseException:
+        except BaseException as error:
+            if self._io.forked:
+                # The tasks are copies of the parent's, whose clean-up is the parent's affair;
+                # dropping them would run it, too.
+                _of_the_parent.extend(self.tasks())
+                raise
             self._abandon()
-            raise
+            self._root.fail(error)
         finally:
             self._leave()
 
@@ -578,11 +583,6 @@ class AsyncScheduler(Loop):
 
     def _abandon(self) -> None:
         """The loop itself has failed: close the coroutines, so that their clean-up can run."""
-        if self._io.forked:
-            # They are copies of the parent's, whose clean-up is the parent's affair; dropping them
-            # would run it, too.
-            _of_the_parent.extend(self.tasks())
-            return
         for task in reversed(self.tasks()):
             try:
                 self.current = task
