@@ -250,6 +250,24 @@ class TestErrors:
 
         run(main)
 
+    def test_what_has_failed_so_far_can_be_seen_from_inside(self, run):
+        error = ValueError("mine")
+
+        async def main():
+            with pytest.raises(ValueError, match="mine"):
+                async with giambio.create_pool() as pool:
+                    assert pool.errors == ()
+                    pool.spawn(failing, error)
+                    try:
+                        await giambio.sleep(50)
+                    finally:
+                        assert pool.errors == (error,)
+            assert pool.errors == ()
+            with giambio.skip_after(1) as scope:
+                assert scope.errors == ()
+
+        run(main)
+
     def test_errors_of_stopping_tasks_are_siblings_and_are_printed(self, run):
         first, second, third = ValueError("first"), KeyError("second"), OSError("third")
 

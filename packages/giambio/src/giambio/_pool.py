@@ -146,6 +146,11 @@ class Pool(CancelScope):
         return self
 
     @property
+    def errors(self) -> tuple[BaseException, ...]:
+        """What has failed in it so far, in order; the end of the block raises it. Empty after that."""
+        return tuple(getattr(self, "_errors", {}).values())
+
+    @property
     def accepts_tasks(self) -> bool:
         """Whether tasks can be spawned now: it was entered with ``async with``, and is still open."""
         return self.owner is not None and hasattr(self, "_limit")
