@@ -23,3 +23,45 @@ def run() -> Callable[..., Any]:
         return giambio.run(func, *args, **options)
 
     return run
+
+
+class Certificates:
+    """A certificate authority and contexts that trust it, made once for all tests."""
+
+    def __init__(self) -> None:
+        import trustme
+
+        self.ca = trustme.CA()
+        self.server_certificate = self.ca.issue_cert("giambio.test", "127.0.0.1")
+        self.client_certificate = self.ca.issue_cert("client@giambio.test")
+
+    def server(self, **options: Any) -> Any:
+        """Return a context for the server's side."""
+        import ssl
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.server_certificate.configure_cert(context)
+        return self._configure(context, **options)
+
+    def client(self, **options: Any) -> Any:
+        """Return a context for the client's side."""
+        import ssl
+
+        context = ssl.create_default_context()
+        self.ca.configure_trust(context)
+        return self._configure(context, **options)
+
+    def _configure(self, context: Any, version: str | None = None, alpn: Any = None) -> Any:
+        import ssl
+
+        if version is not None:
+            context.minimum_version = context.maximum_version = getattr(ssl.TLSVersion, version)
+        if alpn is not None:
+            context.set_alpn_protocols(alpn)
+        return context
+
+
+@pytest.fixture(scope="session")
+def certificates() -> Certificates:
+    """Return certificates for ``giambio.test``, and contexts with them."""
+    return Certificates()

@@ -53,6 +53,7 @@ from ._timeouts import skip_at as skip_at
 from ._timeouts import with_timeout as with_timeout
 from ._timeouts import with_timeout_at as with_timeout_at
 from .exceptions import CancelledError as CancelledError
+from .exceptions import ConnectionBroken as ConnectionBroken
 from .exceptions import DeadlockError as DeadlockError
 from .exceptions import EndOfChannel as EndOfChannel
 from .exceptions import GiambioError as GiambioError
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from . import testing as testing
     from ._threads import default_thread_limiter as default_thread_limiter
     from ._threads import run_in_thread as run_in_thread
+    from ._tls_socket import TLSSocket as TLSSocket
     from .socket import AsyncSocket as AsyncSocket
     from .socket import wrap_socket as wrap_socket
 
@@ -85,6 +87,7 @@ _LAZY = {
     "run_in_thread": "_threads",
     "socket": "",
     "testing": "",
+    "TLSSocket": "_tls_socket",
     "wrap_socket": "socket",
 }
 

@@ -21,6 +21,14 @@ class ResourceBroken(GiambioError):
     """The resource is of no use any more: the other side is gone, or it failed halfway."""
 
 
+class ConnectionBroken(ResourceBroken, ConnectionError):
+    """The connection that a stream stands for broke: cut short, failed halfway, or given up.
+
+    It is an `OSError`, like what the system raises when a connection breaks; so ``except OSError``
+    catches it on every kind of stream.
+    """
+
+
 class EndOfChannel(GiambioError):
     """Nothing more will come: all senders are closed and what they had sent was received."""
 
