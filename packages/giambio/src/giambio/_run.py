@@ -12,12 +12,22 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Coroutine, Iterable
 
-    from giambio_kernel import Clock, Policy, Task
+    from giambio_kernel import Clock, Policy, Poller, Task
 
     from .socket import AsyncSocket
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+# Whoever wants to see every run of this process puts a function here; see `giambio.debug.attachments`.
+# Empty, it costs a run one test.
+attachments: list[Callable[[AsyncScheduler], object]] = []
+
+
+def attach(scheduler: AsyncScheduler) -> None:
+    """Show a new scheduler to all `attachments`. To be called by whatever starts a run."""
+    for attachment in tuple(attachments):
+        attachment(scheduler)
 
 
 def run(
@@ -52,9 +62,10 @@ def run(
         TaskCancelled: The main task was cancelled.
         BaseException: The first error of *func* or of a task spawned with `spawn`, as itself.
     """
-    return AsyncScheduler(clock=clock, debugger=debugger, policy=policy, deadlock=deadlock).start(
-        func, *args
-    )
+    scheduler = AsyncScheduler(clock=clock, debugger=debugger, policy=policy, deadlock=deadlock)
+    if attachments:
+        attach(scheduler)
+    return scheduler.start(func, *args)
 
 
 @overload
@@ -105,6 +116,21 @@ def clock() -> float:
 
 class EventLoop(AsyncScheduler):
     """The oldest spelling of a loop: ``loop = EventLoop(); loop.start(main)``."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock | None = None,
+        debugger: object | Iterable[object] | None = None,
+        poller: Poller | None = None,
+        policy: Policy | None = None,
+        deadlock: Literal["raise", "wait"] | None = None,
+    ) -> None:
+        super().__init__(
+            clock=clock, debugger=debugger, poller=poller, policy=policy, deadlock=deadlock
+        )
+        if attachments:
+            attach(self)
 
     def wrap_socket(self, sock: socket.socket) -> AsyncSocket:
         """Make a standard socket an asynchronous one. See `giambio.wrap_socket`."""
