@@ -223,11 +223,13 @@ class AsyncSocket(SocketBase):
     async def _accept_standard(self) -> tuple[_stdlib.socket, Any]:
         while True:
             try:
-                # Not `self.socket.accept`: the one of a TLS socket makes the handshake, blocking.
-                return await AsyncSocket._read(self, _stdlib.socket.accept, self.socket)
+                return await AsyncSocket._read(self, self._accept_now)
             except OSError as error:
                 if error.errno not in _ACCEPT_AGAIN:
                     raise
+
+    def _accept_now(self) -> tuple[_stdlib.socket, Any]:
+        return self.socket.accept()
 
     # Writing
 

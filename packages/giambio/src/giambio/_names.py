@@ -9,9 +9,8 @@ from typing import Any
 from giambio_kernel import checkpoint, current_scheduler
 
 from ._limiter import CapacityLimiter
+from ._simulation import AddressInfo, simulated_network
 from ._threads import run_in_thread
-
-AddressInfo = tuple[_stdlib.AddressFamily, _stdlib.SocketKind, int, str, Any]
 
 # A slow name server must not keep other work from the threads, nor the other way round.
 _DEFAULT_LIMIT = 20
@@ -46,6 +45,10 @@ async def getaddrinfo(
 
     Checkpoint: always.
     """
+    network = simulated_network()
+    if network is not None:
+        await checkpoint()
+        return network.getaddrinfo(host, port, family, type, proto, flags)
     try:
         numeric: list[Any] = list(
             _stdlib.getaddrinfo(host, port, family, type, proto, flags | _NUMERIC)
@@ -77,6 +80,10 @@ async def getnameinfo(sockaddr: tuple[Any, ...], flags: int) -> tuple[str, str]:
 
     Checkpoint: always.
     """
+    network = simulated_network()
+    if network is not None:
+        await checkpoint()
+        return network.getnameinfo(sockaddr, flags)
     return await run_in_thread(
         _stdlib.getnameinfo, sockaddr, flags, limiter=_limiter(), abandon_on_cancel=True
     )

@@ -18,6 +18,7 @@ from giambio_kernel import (
     wait_writable,
 )
 
+from ._simulation import simulated_network
 from .exceptions import ResourceBusy, ResourceClosed
 
 if TYPE_CHECKING:
@@ -167,6 +168,9 @@ class SocketBase:
         import select
 
         self._check_open()
+        network = simulated_network()
+        if network is not None:
+            return network.is_readable(self.socket)
         if not hasattr(select, "poll"):
             return bool(select.select([self.socket], [], [], 0)[0])
         poll = select.poll()
@@ -268,6 +272,9 @@ class SocketBase:
         if self._loop is not loop:
             if self._loop is not None and not self._loop.done():
                 raise RuntimeError(f"{self!r} belongs to another loop than this task")
+            network = simulated_network()
+            if network is not None:
+                network.check(self.socket)
             self._handle = open_handle(self.socket.fileno())
             self._loop = loop
         return self._handle

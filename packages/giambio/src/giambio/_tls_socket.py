@@ -144,6 +144,10 @@ class TLSSocket(TLSFacts, AsyncSocket):
     def _connect_ex(self, address: Any) -> int:
         return _stdlib.socket.connect_ex(self.socket, address)
 
+    def _accept_now(self) -> tuple[_stdlib.socket, Any]:
+        # The accept of a TLS socket makes the handshake, blocking.
+        return _stdlib.socket.accept(self.socket)
+
     async def accept(self) -> tuple[AsyncSocket, Any]:
         """Wait for a connection, make the handshake, and return its socket and address.
 

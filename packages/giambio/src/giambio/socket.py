@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ._async_socket import AsyncSocket as AsyncSocket
 from ._names import getaddrinfo as getaddrinfo
 from ._names import getnameinfo as getnameinfo
+from ._simulation import simulated_network
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -68,6 +69,9 @@ def socket(  # type: ignore[no-redef]
     Raises:
         OSError: The system cannot make such a socket.
     """
+    network = simulated_network()
+    if network is not None:
+        return AsyncSocket(network.socket(family, type, proto, fileno))
     if fileno is not None and (family, type, proto) == (_stdlib.AF_INET, _stdlib.SOCK_STREAM, 0):
         # Nothing was said about its kind, so let the system tell, as the standard class does.
         return AsyncSocket(_stdlib.socket(fileno=fileno))
@@ -78,7 +82,9 @@ def socketpair(  # type: ignore[no-redef]
     family: int | None = None, type: int = _stdlib.SOCK_STREAM, proto: int = 0
 ) -> tuple[AsyncSocket, AsyncSocket]:
     """Create two sockets that are connected to each other; see `socket.socketpair`."""
-    left, right = _stdlib.socketpair(family, type, proto)
+    network = simulated_network()
+    make = _stdlib.socketpair if network is None else network.socketpair
+    left, right = make(family, type, proto)
     return AsyncSocket(left), AsyncSocket(right)
 
 
