@@ -29,6 +29,7 @@ from giambio_kernel import (
 )
 
 from ._limiter import CapacityLimiter
+from ._simulation import THREADS
 from ._threadcache import hand_over
 from .exceptions import CancelledError, WouldBlock
 
@@ -155,7 +156,7 @@ class ThreadCall:
         self._host = scheduler.current
         self._wakeup = scheduler.open_wakeup(busy=True)
         try:
-            hand_over(self)
+            scheduler.locals.get(THREADS, hand_over)(self)
         except BaseException:
             self._host = None
             self._finish()
