@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, Self, TypeVar
 
 from giambio_kernel import (
@@ -14,13 +15,13 @@ from giambio_kernel import (
     break_all,
     enqueue,
     get_running,
-    outcome,
     replenish,
     reschedule,
     trap,
     unpark,
 )
 
+from ._selection import Case, selecting, settle, settle_all, settle_task
 from .exceptions import EndOfChannel, ResourceBroken, ResourceClosed, WouldBlock
 
 if TYPE_CHECKING:
@@ -33,18 +34,25 @@ class ChannelStatistics(NamedTuple):
     """What is known of a memory channel."""
 
     items_buffered: int
+    """How many items were sent and not received yet."""
     capacity: float
+    """How many of them there may be."""
     open_senders: int
+    """How many ends to send into are open."""
     open_receivers: int
+    """How many ends to receive from are open."""
     tasks_waiting_to_send: int
+    """How many tasks wait for room."""
     tasks_waiting_to_receive: int
+    """How many tasks wait for an item."""
 
 
 class _Channel(Generic[T]):
     """What the ends of a channel share.
 
     Invariants: nobody waits to receive while there is an item, buffered or offered; nobody waits to
-    send while there is room. So of the two queues at most one has somebody in it.
+    send while there is room. So of the two queues at most one has somebody in it, except for a task
+    that selects between sending and receiving and stands in both.
     """
 
     __slots__ = (
@@ -52,18 +60,23 @@ class _Channel(Generic[T]):
         "items",
         "receivers",
         "receivers_waiting",
+        "room",
         "senders",
         "senders_waiting",
     )
 
     def __init__(self, capacity: float) -> None:
         self.capacity = capacity
+        # How many items may be buffered: the capacity, or -1 when nobody can receive any more, so
+        # that sending need not look twice.
+        self.room = capacity
         self.items: deque[T] = deque()
         # How many ends of each kind are open.
         self.senders = 0
         self.receivers = 0
-        # Each waiting task with what it offers: the end that it uses, and what it sends.
+        # Each waiting task with the end that it uses, and the item that it sends.
         self.senders_waiting: WaitQueue = {}
+        # Each waiting task with the end that it uses.
         self.receivers_waiting: WaitQueue = {}
 
     def statistics(self) -> ChannelStatistics:
@@ -118,9 +131,10 @@ class _End(Generic[T]):
     def _refuse_closed(self) -> NoReturn:
         raise ResourceClosed(f"this {type(self).__name__} was closed")
 
-    def _wake_own(self, waiting: WaitQueue) -> None:
+    def _wake_own(self, waiting: WaitQueue, own: list[Task[Any]]) -> None:
         """Tell the tasks that wait on this very end that it was closed."""
-        for task in [task for task, offer in waiting.items() if offer[0] is self]:
+        for task in own:
+            settle_task(task, waiting)
             del waiting[task]
             reschedule(task, error=ResourceClosed(f"this {type(self).__name__} was closed"))
 
@@ -151,18 +165,23 @@ class SendChannel(_End[T]):
         scheduler.credit = credit = scheduler.credit - 1
         if credit < 0 or scheduler.current.stopping:
             yield from replenish().__await__()
-        channel = self._channel
         if self._closed:
             self._refuse_closed()
-        if channel.receivers_waiting:
-            unpark(channel.receivers_waiting, item)
-        elif not channel.receivers:
-            raise ResourceBroken("nobody can receive from this channel any more")
-        elif len(channel.items) < channel.capacity:
+        channel = self._channel
+        waiting = channel.receivers_waiting
+        if waiting:
+            if selecting:
+                settle(waiting)
+            unpark(waiting, item)
+        elif len(channel.items) < channel.room:
             channel.items.append(item)
+        elif not channel.receivers:
+            raise _broken_channel()
         else:
             enqueue(channel.senders_waiting, self, (self, item))
-            outcome((yield PARKED))
+            task = yield PARKED
+            if task.wake_error is not None:
+                raise task.take_wake_error()
 
     def send_nowait(self, item: T) -> None:
         """Send an item if that is possible at once.
@@ -175,17 +194,25 @@ class SendChannel(_End[T]):
             ResourceClosed: This end is closed.
             ResourceBroken: No end to receive from is open any more.
         """
-        channel = self._channel
         if self._closed:
             self._refuse_closed()
-        if channel.receivers_waiting:
-            unpark(channel.receivers_waiting, item)
-        elif not channel.receivers:
-            raise ResourceBroken("nobody can receive from this channel any more")
-        elif len(channel.items) < channel.capacity:
+        channel = self._channel
+        waiting = channel.receivers_waiting
+        if waiting:
+            if selecting:
+                settle(waiting)
+            unpark(waiting, item)
+        elif len(channel.items) < channel.room:
             channel.items.append(item)
+        elif not channel.receivers:
+            raise _broken_channel()
         else:
             raise WouldBlock("the channel is full")
+
+    def select_sending(self, item: T) -> Case:
+        """Return the case of sending *item*, for `sending`."""
+        waiting = self._channel.senders_waiting
+        return Case(self, partial(self.send_nowait, item), waiting, (self, item))
 
     def clone(self) -> SendChannel[T]:
         """Return another end of the same kind; the channel ends when all of them are closed.
@@ -207,9 +234,12 @@ class SendChannel(_End[T]):
             return
         self._closed = True
         channel = self._channel
-        self._wake_own(channel.senders_waiting)
+        waiting = channel.senders_waiting
+        self._wake_own(waiting, [task for task, (end, _) in waiting.items() if end is self])
         channel.senders -= 1
         if not channel.senders:
+            if selecting:
+                settle_all(channel.receivers_waiting)
             break_all(channel.receivers_waiting, _end_of_channel)
 
 
@@ -238,19 +268,26 @@ class ReceiveChannel(_End[T]):
 
         Checkpoint: always. If it raises, no item was taken.
         """
-        scheduler = get_running()
-        scheduler.credit = credit = scheduler.credit - 1
-        if credit < 0 or scheduler.current.stopping:
-            yield from replenish().__await__()
         channel = self._channel
-        if self._closed:
-            self._refuse_closed()
-        if channel.items or channel.senders_waiting:
-            return _take(channel)
-        if not channel.senders:
-            raise _end_of_channel()
-        enqueue(channel.receivers_waiting, self, (self,))
-        item: T = outcome((yield PARKED))
+        item: T
+        if self._closed or channel.items or channel.senders_waiting or not channel.senders:
+            # It need not wait, which would be a checkpoint.
+            scheduler = get_running()
+            scheduler.credit = credit = scheduler.credit - 1
+            if credit < 0 or scheduler.current.stopping:
+                yield from replenish().__await__()
+            if self._closed:
+                self._refuse_closed()
+            if channel.items or channel.senders_waiting:
+                item = _take(channel)
+                return item
+            if not channel.senders:
+                raise _end_of_channel()
+        enqueue(channel.receivers_waiting, self, self)
+        task = yield PARKED
+        if task.wake_error is not None:
+            raise task.take_wake_error()
+        item = task.wake_value
         return item
 
     def receive_nowait(self) -> T:
@@ -270,10 +307,15 @@ class ReceiveChannel(_End[T]):
             raise _end_of_channel()
         raise WouldBlock("the channel is empty")
 
+    def select_case(self) -> Case:
+        """Return the case of receiving an item, for `select`."""
+        return Case(self, self.receive_nowait, self._channel.receivers_waiting, self)
+
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> T:
+        """Receive an item; see `receive`. The iteration stops when the channel has ended."""
         try:
             return await self.receive()
         except EndOfChannel:
@@ -299,14 +341,15 @@ class ReceiveChannel(_End[T]):
             return
         self._closed = True
         channel = self._channel
-        self._wake_own(channel.receivers_waiting)
+        waiting = channel.receivers_waiting
+        self._wake_own(waiting, [task for task, end in waiting.items() if end is self])
         channel.receivers -= 1
         if not channel.receivers:
             channel.items.clear()
-            break_all(
-                channel.senders_waiting,
-                lambda: ResourceBroken("nobody can receive from this channel any more"),
-            )
+            channel.room = -1
+            if selecting:
+                settle_all(channel.senders_waiting)
+            break_all(channel.senders_waiting, _broken_channel)
 
 
 def _take(channel: _Channel[T]) -> T:
@@ -314,12 +357,18 @@ def _take(channel: _Channel[T]) -> T:
     items, waiting = channel.items, channel.senders_waiting
     if waiting:
         items.append(next(iter(waiting.values()))[1])
+        if selecting:
+            settle(waiting)
         unpark(waiting)
     return items.popleft()
 
 
 def _end_of_channel() -> EndOfChannel:
     return EndOfChannel("all ends to send from are closed, and nothing is left to receive")
+
+
+def _broken_channel() -> ResourceBroken:
+    return ResourceBroken("nobody can receive from this channel any more")
 
 
 def open_memory_channel(capacity: float) -> tuple[SendChannel[Any], ReceiveChannel[Any]]:
