@@ -70,6 +70,11 @@ if TYPE_CHECKING:
     from . import lowlevel as lowlevel
     from . import socket as socket
     from . import testing as testing
+    from ._portal import Portal as Portal
+    from ._portal import open_portal as open_portal
+    from ._portal import start_blocking_portal as start_blocking_portal
+    from ._signals import SignalReceiver as SignalReceiver
+    from ._signals import open_signal_receiver as open_signal_receiver
     from ._threads import default_thread_limiter as default_thread_limiter
     from ._threads import run_in_thread as run_in_thread
     from ._tls_socket import TLSSocket as TLSSocket
@@ -80,12 +85,17 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "AsyncSocket": "socket",
+    "Portal": "_portal",
     "debug": "",
     "default_thread_limiter": "_threads",
     "from_thread": "",
     "lowlevel": "",
+    "open_portal": "_portal",
+    "open_signal_receiver": "_signals",
     "run_in_thread": "_threads",
+    "SignalReceiver": "_signals",
     "socket": "",
+    "start_blocking_portal": "_portal",
     "testing": "",
     "TLSSocket": "_tls_socket",
     "wrap_socket": "socket",

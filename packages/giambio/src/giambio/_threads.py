@@ -163,8 +163,7 @@ class ThreadCall:
             raise
         try:
             while (request := await suspend(_on_abort, self)) is not None:
-                # While the function waits for us nothing is being worked on out there.
-                self._wakeup.close()
+                self._wakeup.close()  # while the function waits for us we may be deadlocked
                 await request.serve(scheduler)
                 self._wakeup = scheduler.open_wakeup(busy=True)
         except BaseException:
@@ -196,8 +195,17 @@ class ThreadCall:
             self._requests.pop().refuse(self._stopped())
         # Its end may still set somebody going who waits for the limiter, but it is not worked on
         # for anybody, so a virtual clock need not wait for it.
+        self.set_busy(busy=False)
+
+    def set_busy(self, *, busy: bool) -> None:
+        """Say whether the function is at work, or waits for the loop itself."""
         self._wakeup.close()
-        self._wakeup = self._scheduler.open_wakeup()
+        self._wakeup = self._scheduler.open_wakeup(busy=busy and self._host is not None)
+
+    @property
+    def scheduler(self) -> AsyncScheduler:
+        """The loop that it was called from."""
+        return self._scheduler
 
     def _deliver(self) -> None:
         """The function wants something; called by the loop between two steps."""
