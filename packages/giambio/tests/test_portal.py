@@ -655,6 +655,22 @@ class TestStartBlockingPortal:
             with pytest.raises(RuntimeError, match="for other threads"):
                 portal.run_sync(inside, portal)
 
+    def test_a_manager_is_left_after_the_loop_has_ended(self):
+        def spoil():
+            giambio.spawn(fail, ValueError("x"))
+
+        with pytest.raises(ValueError, match="x"):
+            with start_blocking_portal() as portal:
+                manager = portal.enter(managed([]))
+                manager.__enter__()
+                portal.run_sync(spoil)
+                (thread,) = [
+                    each for each in threading.enumerate() if each.name == "giambio portal"
+                ]
+                thread.join()
+                with pytest.raises(TaskCancelled):
+                    manager.__exit__(None, None, None)
+
     def test_managers_and_started_tasks_work_through_it(self):
         events = []
         with start_blocking_portal(clock=giambio.testing.VirtualClock()) as portal:

@@ -70,9 +70,9 @@ if TYPE_CHECKING:
     from . import lowlevel as lowlevel
     from . import socket as socket
     from . import testing as testing
+    from ._blocking_portal import start_blocking_portal as start_blocking_portal
     from ._portal import Portal as Portal
     from ._portal import open_portal as open_portal
-    from ._portal import start_blocking_portal as start_blocking_portal
     from ._signals import SignalReceiver as SignalReceiver
     from ._signals import open_signal_receiver as open_signal_receiver
     from ._threads import default_thread_limiter as default_thread_limiter
@@ -95,7 +95,7 @@ _LAZY = {
     "run_in_thread": "_threads",
     "SignalReceiver": "_signals",
     "socket": "",
-    "start_blocking_portal": "_portal",
+    "start_blocking_portal": "_blocking_portal",
     "testing": "",
     "TLSSocket": "_tls_socket",
     "wrap_socket": "socket",
