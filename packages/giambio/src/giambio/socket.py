@@ -20,9 +20,11 @@ from ._simulation import simulated_network
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from socket import *  # type: ignore[assignment]  # noqa: F403
 
     from ._socket_base import Data
+    from ._socket_constants import *  # noqa: F403
+
+    def __getattr__(name: str) -> int: ...  # constants that only some systems have
 else:
     # The constants: `giambio.socket.AF_INET` and the like. And what does not wait.
     globals().update({name: value for name, value in vars(_stdlib).items() if name.isupper()})
@@ -58,7 +60,7 @@ def wrap_socket(sock: _stdlib.socket) -> AsyncSocket:
     return AsyncSocket(sock)
 
 
-def socket(  # type: ignore[no-redef]
+def socket(
     family: int = _stdlib.AF_INET,
     type: int = _stdlib.SOCK_STREAM,
     proto: int = 0,
@@ -78,7 +80,7 @@ def socket(  # type: ignore[no-redef]
     return AsyncSocket(_stdlib.socket(family, type, proto, fileno))
 
 
-def socketpair(  # type: ignore[no-redef]
+def socketpair(
     family: int | None = None, type: int = _stdlib.SOCK_STREAM, proto: int = 0
 ) -> tuple[AsyncSocket, AsyncSocket]:
     """Create two sockets that are connected to each other; see `socket.socketpair`."""
@@ -88,14 +90,12 @@ def socketpair(  # type: ignore[no-redef]
     return AsyncSocket(left), AsyncSocket(right)
 
 
-def fromfd(  # type: ignore[no-redef]
-    fd: int, family: int, type: int, proto: int = 0
-) -> AsyncSocket:
+def fromfd(fd: int, family: int, type: int, proto: int = 0) -> AsyncSocket:
     """Create a socket from a duplicate of a descriptor; see `socket.fromfd`."""
     return AsyncSocket(_stdlib.fromfd(fd, family, type, proto))
 
 
-async def send_fds(  # type: ignore[no-redef]
+async def send_fds(
     sock: AsyncSocket,
     buffers: Iterable[Data],
     fds: Sequence[int],
@@ -127,7 +127,7 @@ async def send_fds(  # type: ignore[no-redef]
     return await sock.sendmsg(buffers, [rights], flags, address)
 
 
-async def recv_fds(  # type: ignore[no-redef]
+async def recv_fds(
     sock: AsyncSocket, max_bytes: int, max_fds: int, flags: int = 0
 ) -> tuple[bytes, list[int], int, Any]:
     """Wait for a message with descriptors on a UNIX socket; see `socket.recv_fds`.
