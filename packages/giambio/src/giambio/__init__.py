@@ -37,6 +37,7 @@ from ._combine import amap as amap
 from ._combine import as_completed as as_completed
 from ._combine import gather as gather
 from ._combine import race as race
+from ._condition import Condition as Condition
 from ._limiter import CapacityLimiter as CapacityLimiter
 from ._pool import Pool as Pool
 from ._pool import TaskStatus as TaskStatus
@@ -46,6 +47,7 @@ from ._run import EventLoop as EventLoop
 from ._run import clock as clock
 from ._run import run as run
 from ._run import spawn as spawn
+from ._semaphore import Semaphore as Semaphore
 from ._sync import Event as Event
 from ._sync import Lock as Lock
 from ._timeouts import skip_after as skip_after
@@ -70,14 +72,18 @@ if TYPE_CHECKING:
     from . import lowlevel as lowlevel
     from . import socket as socket
     from . import testing as testing
+    from ._barrier import Barrier as Barrier
     from ._blocking_portal import start_blocking_portal as start_blocking_portal
     from ._portal import Portal as Portal
     from ._portal import open_portal as open_portal
+    from ._ratelimit import RateLimit as RateLimit
+    from ._rwlock import RWLock as RWLock
     from ._signals import SignalReceiver as SignalReceiver
     from ._signals import open_signal_receiver as open_signal_receiver
     from ._threads import default_thread_limiter as default_thread_limiter
     from ._threads import run_in_thread as run_in_thread
     from ._tls_socket import TLSSocket as TLSSocket
+    from ._value import Value as Value
     from .socket import AsyncSocket as AsyncSocket
     from .socket import wrap_socket as wrap_socket
 
@@ -85,6 +91,7 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "AsyncSocket": "socket",
+    "Barrier": "_barrier",
     "Portal": "_portal",
     "debug": "",
     "default_thread_limiter": "_threads",
@@ -92,12 +99,15 @@ _LAZY = {
     "lowlevel": "",
     "open_portal": "_portal",
     "open_signal_receiver": "_signals",
+    "RateLimit": "_ratelimit",
     "run_in_thread": "_threads",
+    "RWLock": "_rwlock",
     "SignalReceiver": "_signals",
     "socket": "",
     "start_blocking_portal": "_blocking_portal",
     "testing": "",
     "TLSSocket": "_tls_socket",
+    "Value": "_value",
     "wrap_socket": "socket",
 }
 

@@ -3,24 +3,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Generic, NamedTuple, NoReturn, TypeVar, overload
 
 from giambio_kernel import (
     PARKED,
     Signal,
     Task,
     WaitQueue,
+    break_all,
     current_task,
     enqueue,
-    outcome,
+    get_running,
     replenish,
-    running,
     trap,
     unpark,
     wake,
 )
 
-from .exceptions import WouldBlock
+from ._selection import Case, selecting, settle_all
+from .exceptions import ResourceBroken, WouldBlock
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -34,6 +35,7 @@ class EventStatistics(NamedTuple):
     """What is known of an `Event`."""
 
     tasks_waiting: int
+    """How many tasks wait for it."""
 
 
 class Event(Generic[T]):
@@ -42,21 +44,23 @@ class Event(Generic[T]):
     It cannot be cleared; a new event says better which occurrence is meant.
     """
 
-    __slots__ = ("_is_set", "_value", "_waiters")
+    __slots__ = ("_value", "_waiters")
+
+    # Who waits for it. Invariant: None exactly if it has happened.
+    _waiters: WaitQueue | None
+    # Set when it happens, not before.
+    _value: Any
 
     def __init__(self) -> None:
-        self._is_set = False
-        self._value: Any = None
-        # Made for the first one to wait; many an event has nobody waiting.
-        self._waiters: WaitQueue | None = None
+        self._waiters = {}
 
     def __repr__(self) -> str:
-        state = "set" if self._is_set else f"{len(self._waiters or ())} waiting"
+        state = "set" if self._waiters is None else f"{len(self._waiters)} waiting"
         return f"<Event at {id(self):#x}, {state}>"
 
     def is_set(self) -> bool:
         """Whether it has happened."""
-        return self._is_set
+        return self._waiters is None
 
     @overload
     def trigger(self: Event[None]) -> None: ...
@@ -69,21 +73,31 @@ class Event(Generic[T]):
 
         Args:
             value: What `wait` returns. If it has happened before, nothing changes.
+
+        Raises:
+            RuntimeError: Tasks of a loop in another thread wait for it. Then it has not happened;
+                use ``call_soon_threadsafe`` of their loop.
         """
-        if not self._is_set:
-            self._is_set = True
+        waiters = self._waiters
+        if waiters is not None:
+            if waiters:
+                wake(waiters, value)
+                if selecting:
+                    settle_all(waiters)
             self._value = value
-            if self._waiters is not None:
-                wake(self._waiters, value)
-                self._waiters = None
+            self._waiters = None
 
     def set(self) -> None:
         """Let it happen: ``trigger(None)``."""
-        if not self._is_set:
-            self._is_set = True
-            if self._waiters is not None:
-                wake(self._waiters, None)
-                self._waiters = None
+        # Written out: an event that says nothing is the common one.
+        waiters = self._waiters
+        if waiters is not None:
+            if waiters:
+                wake(waiters, None)
+                if selecting:
+                    settle_all(waiters)
+            self._value = None
+            self._waiters = None
 
     @trap
     def wait(self) -> Generator[Signal, Task[Any], T]:
@@ -92,20 +106,42 @@ class Event(Generic[T]):
         Returns:
             The value given to `trigger`.
 
+        Raises:
+            RuntimeError: Not called from inside a loop.
+
         Checkpoint: always.
         """
-        if not self._is_set:
-            if self._waiters is None:
-                self._waiters = {}
-            enqueue(self._waiters, self)
-            value: T = outcome((yield PARKED))
+        value: T
+        waiters = self._waiters
+        if waiters is not None:
+            enqueue(waiters, self)
+            task = yield PARKED
+            if task.wake_error is not None:
+                raise task.take_wake_error()
+            value = task.wake_value
             return value
-        scheduler = running.get()
-        scheduler.credit -= 1
-        if scheduler.credit < 0 or scheduler.current.stopping:
+        scheduler = get_running()
+        scheduler.credit = credit = scheduler.credit - 1
+        if credit < 0 or scheduler.current.stopping:
             yield from replenish().__await__()
         value = self._value
         return value
+
+    def wait_nowait(self) -> T:
+        """Return the value if it has happened.
+
+        Raises:
+            WouldBlock: It has not.
+        """
+        if self._waiters is not None:
+            raise WouldBlock(f"{self!r} has not happened yet")
+        value: T = self._value
+        return value
+
+    def select_case(self) -> Case:
+        """Return the case of waiting for it, for `select`."""
+        waiters = self._waiters
+        return Case(self, self.wait_nowait, {} if waiters is None else waiters)
 
     def statistics(self) -> EventStatistics:
         """Return how many tasks wait."""
@@ -116,32 +152,44 @@ class LockStatistics(NamedTuple):
     """What is known of a `Lock`."""
 
     locked: bool
+    """Whether a task holds it."""
     owner: Task[Any] | None
+    """The task that holds it."""
     tasks_waiting: int
+    """How many tasks wait for it."""
 
 
 class Lock:
     """Lets one task at a time into a piece of code, in the order in which they came.
 
     Use it with ``async with lock``. It belongs to the task that acquired it: acquiring it twice, and
-    releasing it from another task, are errors.
+    releasing it from another task, are errors. If its owner ends without releasing it, whatever it
+    protects may be half done; so whoever waits for it, and whoever comes later, gets
+    `ResourceBroken`.
     """
 
-    __slots__ = ("_owner", "_waiters")
+    __slots__ = ("_owner", "_waiters", "_watched")
 
-    # Invariant: while somebody waits there is an owner. A lock is handed over, never up for grabs,
-    # so a task that comes later cannot overtake.
+    # Invariant: while somebody waits there is an owner, and it has not ended. A lock is handed over,
+    # never up for grabs, so a task that comes later cannot overtake.
     _owner: Task[Any] | None
+    # Whether the owner's end is watched. ``async with`` releases whatever happens, so it need not pay
+    # for that; `acquire` cannot know.
+    _watched: bool
 
     def __init__(self) -> None:
         self._owner = None
+        self._watched = False
         self._waiters: WaitQueue = {}
 
     def __repr__(self) -> str:
-        if self._owner is None:
-            return f"<Lock at {id(self):#x}, free>"
+        owner = self._owner
+        if owner is None:
+            return f"<{type(self).__name__} at {id(self):#x}, free>"
+        ended = ", which has ended" if owner.done() else ""
         return (
-            f"<Lock at {id(self):#x}, held by {self._owner.name!r}, {len(self._waiters)} waiting>"
+            f"<{type(self).__name__} at {id(self):#x}, held by {owner.name!r}{ended}, "
+            f"{len(self._waiters)} waiting>"
         )
 
     def locked(self) -> bool:
@@ -157,37 +205,54 @@ class Lock:
 
         Raises:
             WouldBlock: Another task holds it.
+            ResourceBroken: The task that held it has ended without releasing it.
             RuntimeError: The current task holds it.
         """
         task = current_task()
-        if self._owner is None:
-            self._owner = task
-        elif self._owner is task:
-            raise RuntimeError(f"task {task.name!r} already holds {self!r}")
-        else:
+        owner = self._owner
+        if owner is not None:
+            if owner is task:
+                self._refuse_twice(task)
+            if owner.done():
+                raise self._broken()
             raise WouldBlock(f"{self!r} is not free")
+        self._owner = task
+        self._watch()
 
     @trap
-    def acquire(self) -> Generator[Signal, Task[Any], None]:
-        """Wait until the lock is free, and acquire it.
-
-        Raises:
-            RuntimeError: The current task holds it.
-
-        Checkpoint: always. If it raises, the lock was not acquired.
-        """
-        scheduler = running.get()
+    def __aenter__(self) -> Generator[Signal, Task[Any], None]:
+        """Acquire the lock; see `acquire`."""
+        scheduler = get_running()
         if self._owner is None:
-            scheduler.credit -= 1
-            if scheduler.credit < 0 or scheduler.current.stopping:
+            scheduler.credit = credit = scheduler.credit - 1
+            if credit < 0 or scheduler.current.stopping:
                 yield from replenish().__await__()
             if self._owner is None:
                 self._owner = scheduler.current
                 return
         if self._owner is scheduler.current:
-            raise RuntimeError(f"task {self._owner.name!r} already holds {self!r}")
+            self._refuse_twice(self._owner)
+        if not self._waiters and self._owner.done():
+            raise self._broken()
         enqueue(self._waiters, self)
-        outcome((yield PARKED))
+        task = yield PARKED
+        if task.wake_error is not None:
+            raise task.take_wake_error()
+
+    async def acquire(self) -> None:
+        """Wait until the lock is free, and acquire it.
+
+        ``async with lock`` does the same and cannot forget to release it; it also costs less,
+        because here the lock has to watch for the end of the task.
+
+        Raises:
+            RuntimeError: The current task holds it.
+            ResourceBroken: The task that held it has ended without releasing it.
+
+        Checkpoint: always. If it raises, the lock was not acquired.
+        """
+        await self.__aenter__()
+        self._watch()
 
     def release(self) -> None:
         """Hand the lock to the task that has waited longest, or free it.
@@ -195,13 +260,12 @@ class Lock:
         Raises:
             RuntimeError: The current task does not hold it.
         """
-        if self._owner is not running.get().current:
-            raise RuntimeError(
-                f"task {current_task().name!r} cannot release {self!r}: it does not hold it"
-            )
+        if self._owner is not get_running().current:
+            self._refuse_release()
+        if self._watched:
+            self._watched = False
+            self._owner.remove_done_callback(self._owner_ended)
         self._owner = unpark(self._waiters) if self._waiters else None
-
-    __aenter__ = acquire
 
     async def __aexit__(
         self,
@@ -209,8 +273,40 @@ class Lock:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.release()
+        # `release` without the call; nobody watches.
+        if self._owner is not get_running().current:
+            self._refuse_release()
+        self._owner = unpark(self._waiters) if self._waiters else None
 
     def statistics(self) -> LockStatistics:
         """Return who holds it and how many tasks wait."""
         return LockStatistics(self._owner is not None, self._owner, len(self._waiters))
+
+    # When it is used wrongly
+
+    def _watch(self) -> None:
+        assert self._owner is not None
+        self._watched = True
+        self._owner.add_done_callback(self._owner_ended)
+
+    def _owner_ended(self, task: Task[Any]) -> None:
+        if self._owner is task:
+            break_all(self._waiters, self._broken)
+
+    def _broken(self) -> ResourceBroken:
+        assert self._owner is not None
+        return ResourceBroken(
+            f"task {self._owner.name!r} ended without releasing {self!r}, so nobody can acquire it "
+            "any more; use 'async with', which cannot forget to"
+        )
+
+    def _refuse_twice(self, task: Task[Any]) -> NoReturn:
+        raise RuntimeError(f"task {task.name!r} already holds {self!r}; it would wait for itself")
+
+    def _refuse_release(self) -> NoReturn:
+        task = current_task()
+        owner = self._owner
+        if owner is not None and owner.done():
+            # An async generator that was left open in a task that has ended is closed by another.
+            self._owner_ended(owner)
+        raise RuntimeError(f"task {task.name!r} cannot release {self!r}: it does not hold it")
