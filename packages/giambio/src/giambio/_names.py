@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names of hosts and services, resolved in threads of their own."""
+"""Names of hosts and services, resolved in threads of their own or by a resolver of the program's."""
 
 from __future__ import annotations
 
 import socket as _stdlib
-from typing import Any
+from typing import Any, Protocol
 
-from giambio_kernel import checkpoint, current_scheduler
+from giambio_kernel import checkpoint, checkpoint_due, current_scheduler
 
 from ._limiter import CapacityLimiter
 from ._simulation import AddressInfo, simulated_network
@@ -15,16 +15,135 @@ from ._threads import run_in_thread
 # A slow name server must not keep other work from the threads, nor the other way round.
 _DEFAULT_LIMIT = 20
 _LIMITER_KEY = object()
+_RESOLVER_KEY = object()
 
 _NUMERIC = _stdlib.AI_NUMERICHOST | getattr(_stdlib, "AI_NUMERICSERV", 0)
+_NUMERIC_NAMES = _stdlib.NI_NUMERICHOST | _stdlib.NI_NUMERICSERV
 
 
-def _limiter() -> CapacityLimiter:
+class Resolver(Protocol):
+    """What resolves names in place of the system; see `set_resolver`.
+
+    Its methods are asked for what is not numeric already. They raise `socket.gaierror` for a name
+    that does not exist.
+    """
+
+    async def getaddrinfo(
+        self,
+        host: str | bytes | None,
+        port: str | int | None,
+        family: int,
+        type: int,
+        proto: int,
+        flags: int,
+    ) -> list[AddressInfo]:
+        """Return the addresses that a host and a service stand for; as `socket.getaddrinfo`."""
+        ...
+
+    async def getnameinfo(self, sockaddr: tuple[Any, ...], flags: int) -> tuple[str, str]:
+        """Return the host and the service that an address stands for; as `socket.getnameinfo`."""
+        ...
+
+
+class SystemResolver:
+    """The resolver of the operating system, asked in threads.
+
+    There are at most 20 of them, which other work for threads does not count towards. Only names are
+    looked for this way: numeric addresses never touch a thread.
+    """
+
+    __slots__ = ("_limiter",)
+
+    def __init__(self) -> None:
+        self._limiter = CapacityLimiter(_DEFAULT_LIMIT)
+
+    async def getaddrinfo(
+        self,
+        host: str | bytes | None,
+        port: str | int | None,
+        family: int = 0,
+        type: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+    ) -> list[AddressInfo]:
+        """Ask `socket.getaddrinfo` in a thread, which is abandoned if the wait is cancelled.
+
+        Raises:
+            socket.gaierror: The name could not be resolved.
+
+        Checkpoint: always.
+        """
+        found: list[Any] = await run_in_thread(
+            _stdlib.getaddrinfo,
+            _encoded(host),
+            port,
+            family,
+            type,
+            proto,
+            flags,
+            limiter=self._limiter,
+            abandon_on_cancel=True,
+        )
+        return found
+
+    async def getnameinfo(self, sockaddr: tuple[Any, ...], flags: int) -> tuple[str, str]:
+        """Ask `socket.getnameinfo` in a thread, which is abandoned if the wait is cancelled.
+
+        Raises:
+            socket.gaierror: The address could not be resolved.
+
+        Checkpoint: always.
+        """
+        return await run_in_thread(
+            _stdlib.getnameinfo, sockaddr, flags, limiter=self._limiter, abandon_on_cancel=True
+        )
+
+
+def _encoded(host: str | bytes | None) -> bytes | None:
+    """Return a host in a form that the standard module does not encode itself.
+
+    The codec that it uses takes long to import, and raises `UnicodeError` where the program expects
+    to hear that there is no such host.
+    """
+    if not isinstance(host, str):
+        return host
+    try:
+        return host.encode("ascii" if host.isascii() else "idna")
+    except UnicodeError as error:
+        raise _stdlib.gaierror(
+            _stdlib.EAI_NONAME, f"{host!r} cannot be the name of a host: {error}"
+        ) from None
+
+
+def set_resolver(resolver: Resolver | None) -> Resolver:
+    """Resolve names another way in the loop that runs here.
+
+    A resolver that only adds something, a cache for example, passes the rest on to the one before it.
+
+    Args:
+        resolver: Who resolves names from now on; ``None`` for the operating system.
+
+    Returns:
+        The resolver before.
+
+    Raises:
+        TypeError: *resolver* is none.
+        RuntimeError: Not called from inside a loop.
+    """
+    for method in ("getaddrinfo", "getnameinfo"):
+        if resolver is not None and not callable(getattr(resolver, method, None)):
+            raise TypeError(f"a resolver has a method {method}(), which {resolver!r} has not")
+    previous = _resolver()
+    current_scheduler().locals[_RESOLVER_KEY] = SystemResolver() if resolver is None else resolver
+    return previous
+
+
+def _resolver() -> Resolver:
     kept = current_scheduler().locals
-    limiter: CapacityLimiter | None = kept.get(_LIMITER_KEY)
-    if limiter is None:
-        limiter = kept[_LIMITER_KEY] = CapacityLimiter(_DEFAULT_LIMIT)
-    return limiter
+    resolver: Resolver | None = kept.get(_RESOLVER_KEY)
+    if resolver is None:
+        resolver = kept[_RESOLVER_KEY] = SystemResolver()
+    return resolver
 
 
 async def getaddrinfo(
@@ -37,56 +156,51 @@ async def getaddrinfo(
 ) -> list[AddressInfo]:
     """Return the addresses that a host and a service stand for; see `socket.getaddrinfo`.
 
-    Numeric hosts and ports are answered at once, the others by a thread, which is abandoned if the
-    wait is cancelled.
+    Numeric hosts with numeric ports are answered at once, the others by the resolver of the loop:
+    the operating system in a thread, if `set_resolver` has set no other.
 
     Raises:
-        socket.gaierror: The name could not be resolved.
+        socket.gaierror: The name could not be resolved, or is no possible name.
 
     Checkpoint: always.
     """
+    if checkpoint_due():
+        await checkpoint()
     network = simulated_network()
     if network is not None:
-        await checkpoint()
         return network.getaddrinfo(host, port, family, type, proto, flags)
-    try:
-        numeric: list[Any] = list(
-            _stdlib.getaddrinfo(host, port, family, type, proto, flags | _NUMERIC)
-        )
-    except _stdlib.gaierror:
-        pass
-    else:
-        await checkpoint()
-        return numeric
-    found: list[Any] = await run_in_thread(
-        _stdlib.getaddrinfo,
-        host,
-        port,
-        family,
-        type,
-        proto,
-        flags,
-        limiter=_limiter(),
-        abandon_on_cancel=True,
-    )
-    return found
+    if not isinstance(host, str) or host.isascii():  # otherwise it is a name
+        try:
+            numeric: list[Any] = list(
+                _stdlib.getaddrinfo(_encoded(host), port, family, type, proto, flags | _NUMERIC)
+            )
+        except _stdlib.gaierror as error:
+            if error.errno != _stdlib.EAI_NONAME:
+                raise  # it is not for being a name that it was refused
+        else:
+            return numeric
+    return await _resolver().getaddrinfo(host, port, family, type, proto, flags)
 
 
 async def getnameinfo(sockaddr: tuple[Any, ...], flags: int) -> tuple[str, str]:
     """Return the host and the service that an address stands for; see `socket.getnameinfo`.
+
+    With ``NI_NUMERICHOST | NI_NUMERICSERV`` there is nothing to look for, and it is answered at
+    once; otherwise by the resolver of the loop.
 
     Raises:
         socket.gaierror: The address could not be resolved.
 
     Checkpoint: always.
     """
+    if checkpoint_due():
+        await checkpoint()
     network = simulated_network()
     if network is not None:
-        await checkpoint()
         return network.getnameinfo(sockaddr, flags)
-    return await run_in_thread(
-        _stdlib.getnameinfo, sockaddr, flags, limiter=_limiter(), abandon_on_cancel=True
-    )
+    if flags & _NUMERIC_NAMES == _NUMERIC_NAMES:
+        return _stdlib.getnameinfo(sockaddr, flags)
+    return await _resolver().getnameinfo(sockaddr, flags)
 
 
 async def resolve_address(sock: _stdlib.socket, address: Any) -> Any:

@@ -14,8 +14,11 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ._async_socket import AsyncSocket as AsyncSocket
+from ._names import Resolver as Resolver
+from ._names import SystemResolver as SystemResolver
 from ._names import getaddrinfo as getaddrinfo
 from ._names import getnameinfo as getnameinfo
+from ._names import set_resolver as set_resolver
 from ._simulation import simulated_network
 
 if TYPE_CHECKING:
