@@ -80,8 +80,14 @@ if TYPE_CHECKING:
     from ._rwlock import RWLock as RWLock
     from ._signals import SignalReceiver as SignalReceiver
     from ._signals import open_signal_receiver as open_signal_receiver
+    from ._streams import HalfCloseableStream as HalfCloseableStream
+    from ._streams import ReceiveStream as ReceiveStream
+    from ._streams import SendStream as SendStream
+    from ._streams import StapledStream as StapledStream
+    from ._streams import Stream as Stream
     from ._threads import default_thread_limiter as default_thread_limiter
     from ._threads import run_in_thread as run_in_thread
+    from ._tls import TLSStream as TLSStream
     from ._tls_socket import TLSSocket as TLSSocket
     from ._value import Value as Value
     from .socket import AsyncSocket as AsyncSocket
@@ -92,21 +98,27 @@ __version__ = "0.1.0"
 _LAZY = {
     "AsyncSocket": "socket",
     "Barrier": "_barrier",
-    "Portal": "_portal",
     "debug": "",
     "default_thread_limiter": "_threads",
     "from_thread": "",
+    "HalfCloseableStream": "_streams",
     "lowlevel": "",
     "open_portal": "_portal",
     "open_signal_receiver": "_signals",
+    "Portal": "_portal",
     "RateLimit": "_ratelimit",
+    "ReceiveStream": "_streams",
     "run_in_thread": "_threads",
     "RWLock": "_rwlock",
+    "SendStream": "_streams",
     "SignalReceiver": "_signals",
     "socket": "",
+    "StapledStream": "_streams",
     "start_blocking_portal": "_blocking_portal",
+    "Stream": "_streams",
     "testing": "",
     "TLSSocket": "_tls_socket",
+    "TLSStream": "_tls",
     "Value": "_value",
     "wrap_socket": "socket",
 }

@@ -1,0 +1,617 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TLS over any stream.
+
+OpenSSL works on two buffers in memory: what came from the other side is written into one, and what
+is to go there is read from the other. Moving bytes between them and the stream below is all that is
+done here, with three rules that keep it simple:
+
+- what came is in the buffer before anything else can happen, so a cancelled reader loses nothing;
+- what TLS itself has to say (answers to changes of keys, refusals) is sent before waiting for more, by
+  the reader; but never while another task sends, for that one takes it along, and waiting for it
+  could be for ever: the other side may not read before we do;
+- of what could not be sent the rest is kept, if the stream below says how much it took.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Any, Self
+
+from giambio_kernel import (
+    Task,
+    WaitQueue,
+    checkpoint,
+    checkpoint_due,
+    current_task,
+    park,
+    unpark_all,
+)
+
+from ._socket_base import DONE
+from ._sync import Lock
+from ._timeouts import skip_after
+from ._tls_facts import TLSFacts
+from .exceptions import ConnectionBroken, ResourceBusy, ResourceClosed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from ._socket_base import Data, Done
+    from ._streams import Stream
+
+# What one record holds, in bytes.
+_RECORD = 16384
+# How much is encrypted before it is sent, and how much is asked from the stream below.
+_CHUNK = 65536
+# How long, in seconds, a goodbye or the reason of a failure may take to be sent. Somebody who does not
+# read must not keep us from closing.
+_LAST_WORDS = 5.0
+
+
+class TLSStream(TLSFacts):
+    """TLS over another stream, for either side; a stream like any other.
+
+    The handshake is made by `do_handshake` or `wrap`, or else by the first operation that needs it.
+    What was agreed upon is told by the methods `version`, `cipher`, `getpeercert`,
+    `selected_alpn_protocol` and so on, those of `ssl.SSLObject`. In TLS 1.3 a client whose
+    certificate the server refuses learns that when it receives, not from the handshake.
+
+    **The end.** An orderly end, announced by the other side, is ``b""``. If the stream below ends
+    without that, somebody may have cut it off: `receive` raises `ConnectionBroken`. Protocols that
+    tell the end of each message, such as HTTP, need not care and may pass
+    ``suppress_ragged_eofs=True``. `aclose` and ``async with`` announce the own end, waiting no longer
+    than 5 s until that is sent, and not for an answer; `close` does not. `send_eof` ends one direction
+    alone, which only TLS 1.3 allows. `unwrap` ends TLS and goes on without it.
+
+    **Cancelling.** A cancelled `receive` loses nothing, and a cancelled handshake is continued by the
+    next operation. A `send_all` that is cancelled or fails after it has begun leaves half a record
+    behind, after which nothing else can be sent: from then on sending raises `ConnectionBroken`.
+    Receiving goes on. (If the stream below does not tell by ``bytes_sent`` how much it has sent,
+    a handshake that is cancelled in the middle breaks the stream, too.)
+
+    Renegotiation, which TLS 1.3 has abolished, is refused and the connection goes on.
+
+    Args:
+        transport: The stream below, connected to the other side. It belongs to this one from now on.
+        context: Certificates and settings; for a client, by default, those of
+            `ssl.create_default_context`. Renegotiation is turned off in it.
+        server_side: Whether this is the side of the server.
+        server_hostname: The name of the server, for a client: it is asked for (SNI), and the
+            certificate must be for it.
+        session: A session of an earlier connection, to be resumed by a client.
+        suppress_ragged_eofs: Whether an end that was not announced is an end like any other.
+
+    Raises:
+        ValueError: The context is for the other side, or asks for a name that is not given.
+
+    Attributes:
+        transport: The stream below.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_closed",
+        "_ended",
+        "_eof_sent",
+        "_failure",
+        "_feeding",
+        "_flushing",
+        "_handshake_lock",
+        "_held",
+        "_incoming",
+        "_is_shaken",
+        "_may_read",
+        "_no_receive",
+        "_no_send",
+        "_outgoing",
+        "_receiver",
+        "_sender",
+        "_session",
+        "_suppress_ragged_eofs",
+        "_unfed",
+        "_unflushed",
+        "_unsent",
+        "transport",
+    )
+
+    transport: Stream
+    _session: ssl.SSLObject
+    # The tasks that are in an operation of each direction.
+    _receiver: Task[Any] | None
+    _sender: Task[Any] | None
+    # Why a direction is of no use any more.
+    _no_receive: str | None
+    _no_send: str | None
+    # What reading said after it had given something.
+    _failure: ssl.SSLError | None
+
+    def __init__(
+        self,
+        transport: Stream,
+        context: ssl.SSLContext | None = None,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        session: ssl.SSLSession | None = None,
+        suppress_ragged_eofs: bool = False,
+    ) -> None:
+        if context is None:
+            if server_side:
+                raise ValueError("a server needs a context, with its certificate")
+            context = ssl.create_default_context()
+        context.options |= ssl.OP_NO_RENEGOTIATION
+        self.transport = transport
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._session = context.wrap_bio(
+            self._incoming, self._outgoing, server_side, server_hostname, session
+        )
+        self._suppress_ragged_eofs = suppress_ragged_eofs
+        self._handshake_lock = Lock()
+        self._is_shaken = self._closed = self._eof_sent = self._ended = False
+        self._receiver = self._sender = self._no_receive = self._no_send = self._failure = None
+        # Invariant: false only if OpenSSL has nothing to give before more is fed to it.
+        self._may_read = False
+        # Whether a task receives from the stream below, or sends into it; and who waits for that.
+        self._feeding = self._flushing = False
+        self._unfed: WaitQueue = {}
+        self._unflushed: WaitQueue = {}
+        # Encrypted, and not taken by the stream below when sending was cancelled.
+        self._unsent = b""
+        # Decrypted, and not received yet.
+        self._held = b""
+
+    @classmethod
+    async def wrap(
+        cls,
+        transport: Stream,
+        context: ssl.SSLContext | None = None,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        session: ssl.SSLSession | None = None,
+        suppress_ragged_eofs: bool = False,
+    ) -> Self:
+        """Put TLS over a stream and make the handshake; the arguments are those of the class.
+
+        A stream that was used in plain text before may be wrapped (STARTTLS). If it is a
+        `BufferedStream`, wrap that one and not what lies below it: what is buffered belongs to TLS.
+
+        Returns:
+            The stream, ready for use.
+
+        Raises:
+            ValueError, ssl.SSLError, OSError: As for the class and `do_handshake`.
+
+        Checkpoint: always. If it raises, also `CancelledError`, *transport* is closed.
+        """
+        try:
+            stream = cls(
+                transport,
+                context,
+                server_side=server_side,
+                server_hostname=server_hostname,
+                session=session,
+                suppress_ragged_eofs=suppress_ragged_eofs,
+            )
+            await stream.do_handshake()
+        except BaseException:
+            transport.close()
+            raise
+        return stream
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else self.version() or "before the handshake"
+        return f"<{type(self).__name__} at {id(self):#x}, {state}, over {self.transport!r}>"
+
+    @property
+    def closed(self) -> bool:
+        """Whether the stream was closed or unwrapped."""
+        return self._closed
+
+    async def do_handshake(self) -> None:
+        """Make the handshake, unless it was made.
+
+        Raises:
+            ssl.SSLError: The two sides could not agree, or a certificate is not to be trusted. The
+                other side was told, and the stream is of no use any more.
+            ConnectionBroken: The other side ended the connection in the middle.
+            ResourceClosed: The stream is closed, or was meanwhile.
+            OSError: The connection broke.
+
+        Checkpoint: always. If it is cancelled, the next operation continues it.
+        """
+        self._check_open()
+        async with self._handshake_lock:
+            if not self._is_shaken:
+                self._refuse_if(self._no_send)
+                await self._advance(self._session.do_handshake)
+                self._is_shaken = self._may_read = True
+
+    # Receiving
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """Wait until something has come, and return it.
+
+        Args:
+            max_bytes: At most how much, in bytes; at least 1.
+
+        Returns:
+            From 1 to *max_bytes* bytes; ``b""`` if the other side has ended its stream.
+
+        Raises:
+            ValueError: *max_bytes* is less than 1.
+            ConnectionBroken: The stream below has ended, and the other side had not said so.
+            ssl.SSLError: What came was not TLS, or was tampered with.
+            ResourceBusy: Another task receives from this stream.
+            ResourceClosed: The stream is closed, or was meanwhile.
+            OSError: The connection broke.
+
+        Checkpoint: always. If it raises `CancelledError`, nothing was taken.
+        """
+        if max_bytes < 1:
+            raise ValueError(f"max_bytes must be at least 1, not {max_bytes!r}")
+        self._start_receiving()
+        try:
+            if checkpoint_due():
+                await checkpoint()
+            if not self._is_shaken:
+                await self.do_handshake()
+            while True:
+                if self._may_read:
+                    data = await self._decrypt(max_bytes)
+                    if data is not None:
+                        return data
+                if (self._unsent or self._outgoing.pending) and not (
+                    self._flushing or self._no_send
+                ):
+                    await self._flush()
+                await self._feed()
+        finally:
+            self._receiver = None
+
+    async def receive_into(self, buffer: bytearray | memoryview, max_bytes: int = 0) -> int:
+        """Wait until something has come, and put it into *buffer*.
+
+        Args:
+            buffer: Where to put it, from the beginning.
+            max_bytes: At most how much, in bytes; zero means as much as fits.
+
+        Returns:
+            How many bytes were put there; 0 if the other side has ended its stream.
+
+        Raises:
+            ValueError: The buffer is empty, or *max_bytes* negative.
+            ResourceBusy, ResourceClosed, ssl.SSLError, OSError: As for `receive`.
+
+        Checkpoint: always. If it raises `CancelledError`, nothing was taken.
+        """
+        view = memoryview(buffer).cast("B")
+        if max_bytes < 0 or not view:
+            raise ValueError("there must be room for at least 1 byte")
+        data = await self.receive(min(max_bytes or len(view), len(view)))
+        view[: len(data)] = data
+        return len(data)
+
+    async def _decrypt(self, max_bytes: int) -> bytes | None:
+        """Return what OpenSSL can give of what it was fed, at the end ``b""``, ``None`` if nothing.
+
+        It tells the other side if that made a mistake, and waits for nothing else.
+        """
+        if self._ended:
+            return b""
+        if self._held:
+            data, self._held = self._held[:max_bytes], self._held[max_bytes:]
+            return data
+        self._refuse_if(self._no_receive)
+        try:
+            data = self._read(max_bytes)
+        except ssl.SSLWantReadError:
+            self._may_read = False
+            return None
+        except ssl.SSLZeroReturnError:
+            data = b""
+        except ssl.SSLEOFError as error:
+            if not self._suppress_ragged_eofs:
+                self._no_receive = "the connection was cut off: it ended and TLS did not say so"
+                raise ConnectionBroken(self._no_receive) from error
+            data = b""
+        except ssl.SSLError as error:
+            await self._fail(error)
+            raise
+        self._ended = not data
+        return data
+
+    def _read(self, max_bytes: int) -> bytes:
+        if self._failure is not None:
+            raise self._failure
+        read = self._session.read
+        data = read(min(max_bytes, _RECORD))
+        if not self._incoming.pending:
+            # A whole record, or an end of one, was read. A short read leaves nothing of it.
+            self._may_read = len(data) == max_bytes or len(data) == _RECORD or not data
+            if not self._may_read or len(data) == max_bytes:
+                return data
+        parts = [data]
+        missing = max_bytes - len(data)
+        try:
+            while missing and data:
+                data = read(min(missing, _RECORD))
+                parts.append(data)
+                missing -= len(data)
+        except ssl.SSLWantReadError:
+            self._may_read = False
+        except ssl.SSLError as error:
+            self._failure = error  # for the next time: what came before it is good
+        return b"".join(parts)
+
+    async def _feed(self) -> None:
+        """Give OpenSSL more; if another task does that already, wait until it has."""
+        if self._feeding:
+            await park(self._unfed, self)
+            return
+        self._feeding = True
+        try:
+            data = await self.transport.receive(_CHUNK)
+        finally:
+            self._feeding = False
+            if self._unfed:
+                unpark_all(self._unfed)
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+        self._may_read = True
+
+    # Sending
+
+    async def send_all(self, data: Data) -> None:
+        """Send all of it, waiting as long as that takes.
+
+        Args:
+            data: What to send.
+
+        Raises:
+            ConnectionBroken: An earlier `send_all` did not come to its end, or `send_eof` was called.
+            ResourceBusy: Another task sends into this stream.
+            ResourceClosed: The stream is closed, or was meanwhile.
+            OSError: The connection broke.
+
+        Checkpoint: always. If it raises, a part may have been sent: the exception has an attribute
+        ``bytes_sent``. Of what it counts all was sent; more may have been, unless it is 0 and
+        another `send_all` does not raise `ConnectionBroken`.
+        """
+        self._start_sending()
+        view = memoryview(data).cast("B")
+        sent = encrypted = 0
+        try:
+            if checkpoint_due():
+                await checkpoint()
+            if not self._is_shaken:
+                await self.do_handshake()
+            while sent < len(view):
+                while encrypted < len(view) and self._outgoing.pending < _CHUNK:
+                    encrypted += await self._encrypt(view[encrypted:])
+                await self._flush()
+                sent = encrypted
+        except BaseException as error:
+            if encrypted > sent:
+                self._no_send = "an earlier send_all() was cancelled or failed in the middle"
+            error.bytes_sent = sent  # type: ignore[attr-defined]
+            raise
+        finally:
+            self._sender = None
+
+    async def _encrypt(self, view: memoryview) -> int:
+        """Encrypt a record more, and return how much of *view* that was."""
+        while True:
+            try:
+                return self._session.write(view)
+            except ssl.SSLWantReadError:  # it has to answer something first
+                await self._flush()
+                await self._feed()
+            except ssl.SSLError as error:
+                await self._fail(error)
+                raise
+
+    async def _flush(self) -> None:
+        """Send what is encrypted; if another task does that already, wait until it has."""
+        while self._flushing:
+            await park(self._unflushed, self)
+        self._refuse_if(self._no_send)
+        self._flushing = True
+        try:
+            while data := self._unsent + self._outgoing.read():
+                self._unsent = b""
+                try:
+                    await self.transport.send_all(data)
+                except BaseException as error:
+                    sent = getattr(error, "bytes_sent", None)
+                    if sent is None:
+                        self._no_send = "TLS was cancelled or failed in the middle of a record"
+                    else:
+                        self._unsent = data[sent:]
+                    raise
+        finally:
+            self._flushing = False
+            if self._unflushed:
+                unpark_all(self._unflushed)
+
+    # The end
+
+    async def send_eof(self) -> None:
+        """End the own direction: the other side finds its end, and may go on sending.
+
+        Raises:
+            ValueError: The version of TLS is older than 1.3: there, the other side would stop, too.
+            ConnectionBroken: An earlier `send_all` did not come to its end.
+            ResourceBusy: Another task sends into this stream.
+            ResourceClosed: The stream is closed.
+            OSError: The connection broke.
+
+        Checkpoint: always. If it is cancelled, it may be called again.
+        """
+        self._start_sending(again=True)
+        try:
+            await checkpoint()
+            await self.do_handshake()
+            if self.version() != "TLSv1.3":
+                raise ValueError(
+                    f"{self.version()} cannot end one direction only; aclose() ends both"
+                )
+            self._say_goodbye()
+            await self._flush()
+        finally:
+            self._sender = None
+
+    def _say_goodbye(self) -> None:
+        """Let OpenSSL write that this is the end, and keep it from reading what has come."""
+        if self._eof_sent:
+            return
+        self._eof_sent = True
+        session = self._session
+        # It would take data that has come for an error: what is decrypted is taken out before, and
+        # what is not comes back after.
+        while size := session.pending():
+            self._held += session.read(size)
+            self._may_read = True
+        undecrypted = self._incoming.read()
+        try:
+            session.unwrap()
+        except ssl.SSLError:  # usually: wants to read the answer
+            pass
+        self._incoming.write(undecrypted)
+
+    async def unwrap(self) -> tuple[Stream, bytes]:
+        """End TLS in both directions, to go on without it.
+
+        Both sides must have agreed on this. Receive first what the other side has still to say.
+
+        Returns:
+            The stream below, which does not belong to this one any more; and what the other side has
+            already sent after its end of TLS. Start a `BufferedStream` with it.
+
+        Raises:
+            ResourceBusy: Another task uses this stream.
+            ssl.SSLError: The other side went on sending.
+            ConnectionBroken: It ended the connection instead.
+            ResourceClosed, OSError: As for `receive` and `send_all`.
+
+        Checkpoint: always. If it is cancelled, it may be called again.
+        """
+        self._start_receiving()
+        try:
+            self._start_sending(again=True)
+        except BaseException:
+            self._receiver = None
+            raise
+        try:
+            await checkpoint()
+            await self.do_handshake()
+            self._say_goodbye()
+            if self._held:
+                raise ssl.SSLError("there is data that was not received")
+            await self._advance(self._session.unwrap)
+        finally:
+            self._receiver = self._sender = None
+        self._closed = True
+        return self.transport, self._incoming.read()
+
+    def close(self) -> Done:
+        """Close the stream and the one below, at once; the result may be awaited.
+
+        The other side is not told by TLS, and takes it for cut off. Tasks that wait on the stream
+        get `ResourceClosed`. Closing twice is fine.
+        """
+        if not self._closed:
+            self._closed = True
+            self.transport.close()
+        return DONE
+
+    async def aclose(self) -> None:
+        """Tell the other side that this is the end, and close the stream and the one below.
+
+        It does not wait for an answer, nor longer than 5 s until this is sent.
+
+        Checkpoint: always. The stream is closed also if it raises `CancelledError`.
+        """
+        if self._closed:
+            await checkpoint()
+            return
+        try:
+            if self._is_shaken and not (self._no_send or self._sender or self._flushing):
+                self._say_goodbye()
+                await self._flush_last_words()
+        finally:
+            self._closed = True
+            await self.transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    # What they have in common
+
+    async def _advance(self, step: Callable[[], object]) -> None:
+        """Do a step of the protocol until it is done, sending and receiving what it needs."""
+        done = False
+        while not done:
+            try:
+                step()
+                done = True
+            except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLEOFError as error:
+                self._no_send = self._no_receive = "the other side ended the connection"
+                raise ConnectionBroken(self._no_receive) from error
+            except ssl.SSLError as error:
+                await self._fail(error)
+                raise
+            if self._unsent or self._outgoing.pending:
+                await self._flush()
+            if not done:
+                await self._feed()
+
+    async def _fail(self, error: ssl.SSLError) -> None:
+        """Tell the other side why this goes no further."""
+        await self._flush_last_words()
+        self._no_send = self._no_receive = f"TLS has failed: {error}"
+
+    async def _flush_last_words(self) -> None:
+        if not (self._no_send or self._flushing):
+            try:
+                with skip_after(_LAST_WORDS):
+                    await self._flush()
+            except OSError:
+                pass
+
+    def _start_receiving(self) -> None:
+        self._check_open()
+        if self._receiver is not None:
+            raise ResourceBusy(f"task {self._receiver.name!r} already receives from {self!r}")
+        self._receiver = current_task()
+
+    def _start_sending(self, *, again: bool = False) -> None:
+        self._check_open()
+        if self._sender is not None:
+            raise ResourceBusy(f"task {self._sender.name!r} already sends into {self!r}")
+        if self._eof_sent and not again:
+            raise ConnectionBroken("the own direction was ended by send_eof()")
+        self._refuse_if(self._no_send)
+        self._sender = current_task()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ResourceClosed("the TLS stream is closed")
+
+    def _refuse_if(self, reason: str | None) -> None:
+        if reason is not None:
+            raise ConnectionBroken(reason)
