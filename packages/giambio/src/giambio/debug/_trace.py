@@ -94,7 +94,7 @@ class ChromeTracer(BaseDebugger):
             group.forget()
 
     def switch_on(self, scheduler: AsyncScheduler | None = None) -> None:
-        """Begin to record a loop that is running. To be called in its thread.
+        """Begin to record a loop that is running, from the next step on. To be called in its thread.
 
         Args:
             scheduler: The loop; the current one if omitted.
@@ -103,11 +103,7 @@ class ChromeTracer(BaseDebugger):
             RuntimeError: No loop is given, and this is not called from inside of one.
         """
         scheduler = current_scheduler() if scheduler is None else scheduler
-        group = self._group(scheduler)
-        group.forget()
-        task = scheduler.current_task()
-        if task is not None:
-            group.stepping = (self._row(task, group), self._timer())
+        self._group(scheduler).forget()
         scheduler.add_debugger(self)
 
     def switch_off(self, scheduler: AsyncScheduler | None = None) -> None:
