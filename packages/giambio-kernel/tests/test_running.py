@@ -591,13 +591,16 @@ def test_tasks_and_scopes_leave_no_cycles_for_the_garbage_collector(run):
             scope.cancel()
             await sleep(5)
 
+    def living(kind):
+        return [each for each in gc.get_objects() if type(each) is kind]
+
     gc.collect()
     gc.disable()
     try:
+        tasks, scopes = set(living(Task)), set(living(CancelScope))  # what other tests have left
         run(main)
-        names = [o.name for o in gc.get_objects() if isinstance(o, Task)]
-        assert names == ["main"]  # its loop knows it
-        assert not [o for o in gc.get_objects() if type(o) is CancelScope]
+        assert [task.name for task in living(Task) if task not in tasks] == ["main"]  # its loop's
+        assert not set(living(CancelScope)) - scopes
     finally:
         gc.enable()
 

@@ -972,3 +972,19 @@ def test_sweep_nested_pools_with_everything_in_them():
 
     assert cancel_sweep(program).checkpoints >= 8
     assert cancel_sweep(program, target="server", allow=TaskCancelled).checkpoints == 2
+
+
+def test_a_loop_that_is_dropped_unfinished_lets_go_of_pools_that_wait():
+    """What is left of its coroutines is closed by Python, and nobody comes to end their tasks."""
+
+    async def main():
+        async with giambio.create_pool() as pool:
+            pool.spawn(giambio.sleep_forever)
+
+    loop = giambio.AsyncScheduler()
+    loop.start(main, loop=False)
+    loop.tick()
+    loop.tick()
+    with pytest.warns(ResourceWarning, match="was not closed"):
+        del loop
+        gc.collect()

@@ -69,6 +69,7 @@ from .exceptions import WouldBlock as WouldBlock
 if TYPE_CHECKING:
     from . import debug as debug
     from . import from_thread as from_thread
+    from . import hosting as hosting
     from . import lowlevel as lowlevel
     from . import socket as socket
     from . import testing as testing
@@ -101,6 +102,7 @@ _LAZY = {
     "debug": "",
     "default_thread_limiter": "_threads",
     "from_thread": "",
+    "hosting": "",
     "HalfCloseableStream": "_streams",
     "lowlevel": "",
     "open_portal": "_portal",

@@ -334,6 +334,8 @@ class Pool(CancelScope):
             self._owner_waits = True
             try:
                 await suspend(_keep_waiting, self)
+            except GeneratorExit:  # the loop was dropped unfinished, and nothing ends its tasks
+                raise
             except BaseException as error:  # Ctrl+C, or a deadlock: meant for this task alone
                 self._owner_waits = False
                 self._add_error(error)
