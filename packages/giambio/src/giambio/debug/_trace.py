@@ -211,6 +211,7 @@ class ChromeTracer(BaseDebugger):
             group.forget()
         self._find_woken_outside(group)
         row = self._row(task, group)
+        row.name = task.name  # it may have been set since
         if row.parked_on:
             self._unpark(group, row)
         now = self._timer()
@@ -247,7 +248,7 @@ class ChromeTracer(BaseDebugger):
         if error is not None:
             outcome = f"raised {type(error).__name__}"
         row = self._end_step(task, group, now, {"end": outcome})
-        group.ended = (row, now, id(task.pool))
+        group.ended = (row, now - 1, id(task.pool))
         group.rows.pop(task, None)
 
     def _end_step(
@@ -261,8 +262,8 @@ class ChromeTracer(BaseDebugger):
         row, since = stepping
         group.stepping = None
         self._add("X", row, since, now - since, row.name, details)
-        # Viewers attach the end of an arrow to the slice that is there; at `now` it is over.
-        self._find_woken(group, row, max(since, now - 1))
+        # Viewers attach an arrow to the slice that is there; at `now` this one is over.
+        self._find_woken(group, row, now - 1)
         return row
 
     def _unpark(self, group: Group, row: Row) -> None:
