@@ -75,10 +75,30 @@ if TYPE_CHECKING:
     from . import testing as testing
     from ._barrier import Barrier as Barrier
     from ._blocking_portal import start_blocking_portal as start_blocking_portal
+    from ._bridge import ThreadQueue as ThreadQueue
+    from ._broadcast import Broadcast as Broadcast
+    from ._generators import GeneratorChannel as GeneratorChannel
+    from ._generators import as_channel as as_channel
+    from ._ordered_queues import LifoQueue as LifoQueue
+    from ._ordered_queues import PriorityQueue as PriorityQueue
+    from ._policies import Attempt as Attempt
+    from ._policies import Tick as Tick
+    from ._policies import cleanup as cleanup
+    from ._policies import every as every
+    from ._policies import exponential as exponential
+    from ._policies import retry as retry
+    from ._pipes import PipeReceiveStream as PipeReceiveStream
+    from ._pipes import PipeSendStream as PipeSendStream
+    from ._pipes import open_pipe as open_pipe
     from ._portal import Portal as Portal
     from ._portal import open_portal as open_portal
     from ._ratelimit import RateLimit as RateLimit
     from ._rwlock import RWLock as RWLock
+    from ._select import Selected as Selected
+    from ._select import after as after
+    from ._select import merge as merge
+    from ._select import select as select
+    from ._select import sending as sending
     from ._signals import SignalReceiver as SignalReceiver
     from ._signals import open_signal_receiver as open_signal_receiver
     from ._streams import HalfCloseableStream as HalfCloseableStream
@@ -86,6 +106,12 @@ if TYPE_CHECKING:
     from ._streams import SendStream as SendStream
     from ._streams import StapledStream as StapledStream
     from ._streams import Stream as Stream
+    from ._subscription import Subscription as Subscription
+    from ._stdio import StandardInput as StandardInput
+    from ._stdio import StandardOutput as StandardOutput
+    from ._stdio import open_stderr as open_stderr
+    from ._stdio import open_stdin as open_stdin
+    from ._stdio import open_stdout as open_stdout
     from ._threads import default_thread_limiter as default_thread_limiter
     from ._threads import run_in_thread as run_in_thread
     from ._tls import TLSStream as TLSStream
@@ -97,28 +123,54 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _LAZY = {
+    "after": "_select",
+    "as_channel": "_generators",
     "AsyncSocket": "socket",
+    "Attempt": "_policies",
     "Barrier": "_barrier",
+    "Broadcast": "_broadcast",
+    "cleanup": "_policies",
     "debug": "",
     "default_thread_limiter": "_threads",
+    "every": "_policies",
+    "exponential": "_policies",
     "from_thread": "",
-    "hosting": "",
+    "GeneratorChannel": "_generators",
     "HalfCloseableStream": "_streams",
+    "hosting": "",
+    "LifoQueue": "_ordered_queues",
     "lowlevel": "",
+    "merge": "_select",
+    "open_pipe": "_pipes",
     "open_portal": "_portal",
     "open_signal_receiver": "_signals",
+    "open_stderr": "_stdio",
+    "open_stdin": "_stdio",
+    "open_stdout": "_stdio",
+    "PipeReceiveStream": "_pipes",
+    "PipeSendStream": "_pipes",
     "Portal": "_portal",
+    "PriorityQueue": "_ordered_queues",
     "RateLimit": "_ratelimit",
     "ReceiveStream": "_streams",
+    "retry": "_policies",
     "run_in_thread": "_threads",
     "RWLock": "_rwlock",
+    "select": "_select",
+    "Selected": "_select",
+    "sending": "_select",
     "SendStream": "_streams",
     "SignalReceiver": "_signals",
     "socket": "",
+    "StandardInput": "_stdio",
+    "StandardOutput": "_stdio",
     "StapledStream": "_streams",
     "start_blocking_portal": "_blocking_portal",
     "Stream": "_streams",
+    "Subscription": "_subscription",
     "testing": "",
+    "ThreadQueue": "_bridge",
+    "Tick": "_policies",
     "TLSSocket": "_tls_socket",
     "TLSStream": "_tls",
     "Value": "_value",

@@ -110,7 +110,8 @@ class BlockingSide(Generic[T]):
         return self._queue.close(drain=drain)
 
     def _refuse_in_loop(self, verb: str) -> None:
-        if threading.get_ident() == self._queue._thread and _in_a_step():
+        # A queue that no task has used yet may be about to be used by this one.
+        if self._queue._thread in (0, threading.get_ident()) and _in_a_step():
             raise RuntimeError(
                 f"blocking.{verb}() would stop the loop and all its tasks: a task must use "
                 f"'await queue.{verb}()'"

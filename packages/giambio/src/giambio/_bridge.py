@@ -230,12 +230,22 @@ class ThreadQueue(Generic[T]):
 
     def select_case(self) -> Case:
         """Return the case of getting an item, for `select`."""
-        return Case(self, self.get_nowait, self._getters, outside=self._serve)
+        return Case(self, self.get_nowait, self._getters, on_wait=self._look_again, outside=True)
 
     def select_sending(self, item: T) -> Case:
         """Return the case of putting *item*, for `sending`."""
-        put = partial(self.put_nowait, item)
-        return Case(self, put, self._putters, item, outside=self._serve)
+        return Case(
+            self,
+            partial(self.put_nowait, item),
+            self._putters,
+            item,
+            on_wait=self._look_again,
+            outside=True,
+        )
+
+    def _look_again(self) -> None:
+        # Between the attempt and now, a thread may have changed something and seen nobody wait.
+        self._join_run().call_soon_threadsafe(self._serve)
 
     # For both
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 
 from giambio_kernel import (
     PARKED,
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 T = TypeVar("T")
+
+INFINITY = float("inf")
 
 
 class ChannelStatistics(NamedTuple):
@@ -90,18 +92,25 @@ class _Channel(Generic[T]):
         )
 
 
+# What an end that was closed leads to: nothing can be sent or received there, and nobody ever waits.
+_SHUT: _Channel[Any] = _Channel(-1)
+
+
 class _End(Generic[T]):
     """What the two kinds of ends have in common."""
 
-    __slots__ = ("__weakref__", "_channel", "_closed")
+    __slots__ = ("__weakref__", "_channel", "_way")
+
+    # Invariant: where operations go, the channel while this end is open and then the one that is shut.
+    # So they need not ask whether it is open, but find that they can do nothing, and then why.
+    _way: _Channel[T]
 
     def __init__(self, channel: _Channel[T]) -> None:
-        self._channel = channel
-        self._closed = False
+        self._channel = self._way = channel
 
     def __repr__(self) -> str:
         channel = self._channel
-        state = "closed" if self._closed else "open"
+        state = "closed" if self.closed else "open"
         return (
             f"<{type(self).__name__} at {id(self):#x}, {state}, {len(channel.items)} of "
             f"{channel.capacity:g} buffered, {len(channel.senders_waiting)} waiting to send, "
@@ -111,6 +120,11 @@ class _End(Generic[T]):
     def close(self) -> None:
         """Close this end. Closing twice is fine."""
         raise NotImplementedError
+
+    @property
+    def closed(self) -> bool:
+        """Whether this end was closed."""
+        return self._way is _SHUT
 
     def __enter__(self) -> Self:
         return self
@@ -128,15 +142,15 @@ class _End(Generic[T]):
         """Return how full the channel is, how many ends are open and how many tasks wait."""
         return self._channel.statistics()
 
-    def _refuse_closed(self) -> NoReturn:
-        raise ResourceClosed(f"this {type(self).__name__} was closed")
+    def _closed_error(self) -> ResourceClosed:
+        return ResourceClosed(f"this {type(self).__name__} was closed")
 
     def _wake_own(self, waiting: WaitQueue, own: list[Task[Any]]) -> None:
         """Tell the tasks that wait on this very end that it was closed."""
         for task in own:
             settle_task(task, waiting)
             del waiting[task]
-            reschedule(task, error=ResourceClosed(f"this {type(self).__name__} was closed"))
+            reschedule(task, error=self._closed_error())
 
 
 class SendChannel(_End[T]):
@@ -165,9 +179,7 @@ class SendChannel(_End[T]):
         scheduler.credit = credit = scheduler.credit - 1
         if credit < 0 or scheduler.current.stopping:
             yield from replenish().__await__()
-        if self._closed:
-            self._refuse_closed()
-        channel = self._channel
+        channel = self._way
         waiting = channel.receivers_waiting
         if waiting:
             if selecting:
@@ -176,7 +188,7 @@ class SendChannel(_End[T]):
         elif len(channel.items) < channel.room:
             channel.items.append(item)
         elif not channel.receivers:
-            raise _broken_channel()
+            raise self._why_not()
         else:
             enqueue(channel.senders_waiting, self, (self, item))
             task = yield PARKED
@@ -194,9 +206,7 @@ class SendChannel(_End[T]):
             ResourceClosed: This end is closed.
             ResourceBroken: No end to receive from is open any more.
         """
-        if self._closed:
-            self._refuse_closed()
-        channel = self._channel
+        channel = self._way
         waiting = channel.receivers_waiting
         if waiting:
             if selecting:
@@ -205,9 +215,12 @@ class SendChannel(_End[T]):
         elif len(channel.items) < channel.room:
             channel.items.append(item)
         elif not channel.receivers:
-            raise _broken_channel()
+            raise self._why_not()
         else:
             raise WouldBlock("the channel is full")
+
+    def _why_not(self) -> Exception:
+        return self._closed_error() if self.closed else _broken_channel()
 
     def select_sending(self, item: T) -> Case:
         """Return the case of sending *item*, for `sending`."""
@@ -220,8 +233,8 @@ class SendChannel(_End[T]):
         Raises:
             ResourceClosed: This end is closed.
         """
-        if self._closed:
-            self._refuse_closed()
+        if self.closed:
+            raise self._closed_error()
         return SendChannel(self._channel)
 
     def close(self) -> None:
@@ -230,9 +243,9 @@ class SendChannel(_End[T]):
         Tasks that wait to send through it get `ResourceClosed`. With the last one the channel ends:
         what was sent can still be received.
         """
-        if self._closed:
+        if self.closed:
             return
-        self._closed = True
+        self._way = _SHUT
         channel = self._channel
         waiting = channel.senders_waiting
         self._wake_own(waiting, [task for task, (end, _) in waiting.items() if end is self])
@@ -268,21 +281,20 @@ class ReceiveChannel(_End[T]):
 
         Checkpoint: always. If it raises, no item was taken.
         """
-        channel = self._channel
+        channel = self._way
         item: T
-        if self._closed or channel.items or channel.senders_waiting or not channel.senders:
+        if channel.items or channel.senders_waiting or not channel.senders:
             # It need not wait, which would be a checkpoint.
             scheduler = get_running()
             scheduler.credit = credit = scheduler.credit - 1
             if credit < 0 or scheduler.current.stopping:
                 yield from replenish().__await__()
-            if self._closed:
-                self._refuse_closed()
+                channel = self._way
             if channel.items or channel.senders_waiting:
                 item = _take(channel)
                 return item
             if not channel.senders:
-                raise _end_of_channel()
+                raise self._why_not()
         enqueue(channel.receivers_waiting, self, self)
         task = yield PARKED
         if task.wake_error is not None:
@@ -298,14 +310,15 @@ class ReceiveChannel(_End[T]):
             ResourceClosed: This end is closed.
             EndOfChannel: All ends to send from are closed, and all that was sent was received.
         """
-        channel = self._channel
-        if self._closed:
-            self._refuse_closed()
+        channel = self._way
         if channel.items or channel.senders_waiting:
             return _take(channel)
         if not channel.senders:
-            raise _end_of_channel()
+            raise self._why_not()
         raise WouldBlock("the channel is empty")
+
+    def _why_not(self) -> Exception:
+        return self._closed_error() if self.closed else _end_of_channel()
 
     def select_case(self) -> Case:
         """Return the case of receiving an item, for `select`."""
@@ -327,8 +340,8 @@ class ReceiveChannel(_End[T]):
         Raises:
             ResourceClosed: This end is closed.
         """
-        if self._closed:
-            self._refuse_closed()
+        if self.closed:
+            raise self._closed_error()
         return ReceiveChannel(self._channel)
 
     def close(self) -> None:
@@ -337,9 +350,9 @@ class ReceiveChannel(_End[T]):
         Tasks that wait to receive through it get `ResourceClosed`. With the last one the channel
         breaks: tasks that wait to send get `ResourceBroken`, and what is buffered is dropped.
         """
-        if self._closed:
+        if self.closed:
             return
-        self._closed = True
+        self._way = _SHUT
         channel = self._channel
         waiting = channel.receivers_waiting
         self._wake_own(waiting, [task for task, end in waiting.items() if end is self])
@@ -383,9 +396,9 @@ def open_memory_channel(capacity: float) -> tuple[SendChannel[Any], ReceiveChann
         The end to send into and the end to receive from. Both can be cloned, and must be closed.
 
     Raises:
-        ValueError: *capacity* is negative or not a number.
+        ValueError: *capacity* is negative, a fraction, or not a number.
     """
-    if not capacity >= 0:
-        raise ValueError(f"capacity must be at least 0, not {capacity!r}")
+    if not capacity >= 0 or (capacity != INFINITY and capacity % 1):
+        raise ValueError(f"capacity must be a whole number from 0, or infinity, not {capacity!r}")
     channel: _Channel[Any] = _Channel(capacity)
     return SendChannel(channel), ReceiveChannel(channel)

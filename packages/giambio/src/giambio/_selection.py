@@ -34,11 +34,12 @@ class Case:
         queue: Where to wait otherwise. Whoever unparks a task there calls `settle` first, and gives
             it the result.
         offer: What to bring along, as for `park`.
-        outside: For a source that other threads use: called in the loop once the task stands in the
-            queue, to look again at what may have come meanwhile.
+        on_wait: Called when the task stands in the queue and is about to wait. It must not unpark it.
+        outside: Whether the grant may come from another thread, so that a program in which all tasks
+            wait is not deadlocked.
     """
 
-    __slots__ = ("attempt", "offer", "outside", "queue", "source")
+    __slots__ = ("attempt", "offer", "on_wait", "outside", "queue", "source")
 
     def __init__(
         self,
@@ -47,12 +48,14 @@ class Case:
         queue: WaitQueue,
         offer: Any = None,
         *,
-        outside: Callable[[], object] | None = None,
+        on_wait: Callable[[], object] | None = None,
+        outside: bool = False,
     ) -> None:
         self.source = source
         self.attempt = attempt
         self.queue = queue
         self.offer = offer
+        self.on_wait = on_wait
         self.outside = outside
 
     def __repr__(self) -> str:
@@ -105,13 +108,15 @@ class Selection:
     async def wait(self, deadline: float) -> Any:
         """Wait until one case is granted, and return its result. At the deadline, return nothing."""
         task = current_task()
-        outside = [case.outside for case in self._cases if case.outside is not None]
-        wakeup = current_scheduler().open_wakeup() if outside else None
+        wakeup = None
+        if any(case.outside for case in self._cases):
+            wakeup = current_scheduler().open_wakeup()
         selecting[task] = self
         for case in self._cases:
             case.queue[task] = case.offer
-        for look in outside:
-            current_scheduler().call_soon_threadsafe(look)
+        for case in self._cases:
+            if case.on_wait is not None:
+                case.on_wait()
         try:
             with CancelScope(deadline=deadline):
                 return await suspend(_abort, self)
