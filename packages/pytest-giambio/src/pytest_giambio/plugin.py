@@ -1,32 +1,203 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The hooks that pytest calls. giambio itself is imported by the first test that needs it."""
+"""The hooks that pytest calls.
+
+pytest imports this file in every run where the plugin is installed. So giambio itself, and what needs it,
+is imported when the first test or fixture is met that runs on it.
+"""
 
 from __future__ import annotations
 
-import inspect
+import sys
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from . import _options
+from ._compat import TestCaseFunction, replaced_function
+from ._decorator import is_giambio_fixture
+from ._marker import MARKER_HELP, async_function, check_item, is_ours
+from ._other_timer import forget_other_timer, note_other_timer
+from ._provided import giambio_clock as giambio_clock
+from ._provided import giambio_pool as giambio_pool
+from ._provided import giambio_tcp_port as giambio_tcp_port
+from ._provided import giambio_tcp_port_factory as giambio_tcp_port_factory
+from ._provided import giambio_udp_port as giambio_udp_port
+from ._provided import giambio_udp_port_factory as giambio_udp_port_factory
+from ._stash import OPTIONS, RUNNER, SHARED_RUNNER
+from ._unawaited import fail_for_unawaited
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from ._compat import FixtureDef
+
+
+# Configuration
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Make options and ini values known."""
+    _options.add_options(parser)
+
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known."""
-    config.addinivalue_line("markers", "giambio: run this async test on giambio's loop")
+    """Read the options, and make the marker known."""
+    config.addinivalue_line("markers", MARKER_HELP)
+    config.stash[OPTIONS] = _options.read_options(config)
+    _options.refuse_two_autos(config)
+
+
+def pytest_plugin_registered(plugin: object, manager: pytest.PytestPluginManager) -> None:
+    """Look for ``giambio_mode`` in each ``conftest.py``."""
+    config = manager.get_plugin("pytestconfig")
+    if config is not None:
+        _options.note_directory(config, plugin)
+
+
+# Collection
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pycollect_makeitem() -> Generator[None, Any, Any]:
+    """Check the markers of what was made."""
+    made = yield
+    for each in made if isinstance(made, list) else (made,):
+        if isinstance(each, pytest.Function):
+            check_item(each)
+    return made
+
+
+# Fixtures
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, Any, Any]:
+    """Set up a fixture in the loop, if that is where it belongs."""
+    __tracebackhide__ = True
+    item = getattr(request, "_pyfuncitem", None)
+    if not isinstance(item, pytest.Function) or not (
+        is_ours(item) or is_giambio_fixture(fixturedef.func)
+    ):
+        return (yield)
+    from ._fixtures import replacement
+
+    function = replacement(fixturedef, request)
+    if function is None:
+        return (yield)
+    with replaced_function(fixturedef, function):
+        return (yield)
+
+
+# Tests
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Begin with a test of ours."""
+    if is_ours(item):
+        from ._items import prepare
+
+        prepare(item)
+
+
+@pytest.hookimpl(tryfirst=True, wrapper=True, specname="pytest_runtest_setup")
+def pytest_watch_setup(item: pytest.Item) -> Generator[None, None, None]:
+    """Let no fixture forget an ``await``."""
+    __tracebackhide__ = True
+    if not is_ours(item):
+        return (yield)
+    with fail_for_unawaited():
+        return (yield)
+
+
+@pytest.hookimpl(tryfirst=True, wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """Let nobody forget an ``await``, and `unittest` not forget to call its async methods."""
+    __tracebackhide__ = True
+    is_async_method = isinstance(item, TestCaseFunction) and async_function(item) is not None
+    if not is_ours(item) and not is_async_method:
+        return (yield)
+    way_out = ""
+    if is_async_method:
+        if is_ours(item):
+            from ._tests import wrap_method
+
+            wrap_method(item)
+        way_out = (
+            "unittest.TestCase does not run async methods; mark the class with pytest.mark.giambio, "
+            "or set giambio_mode = auto"
+        )
+    with fail_for_unawaited(way_out):
+        return (yield)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run a marked async test."""
-    if pyfuncitem.get_closest_marker("giambio") is None:
+    """Run an async test of ours."""
+    if async_function(pyfuncitem) is None or not is_ours(pyfuncitem):
         return None
-    if not inspect.iscoroutinefunction(pyfuncitem.obj):
-        return None
-    import giambio
+    __tracebackhide__ = True
+    from ._tests import run_test
 
-    names = pyfuncitem._fixtureinfo.argnames
-    arguments = {name: pyfuncitem.funcargs[name] for name in names}
-
-    async def test() -> None:
-        await pyfuncitem.obj(**arguments)
-
-    giambio.run(test)
+    run_test(pyfuncitem)
     return True
+
+
+@pytest.hookimpl(tryfirst=True, wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
+    """End the loop of a test when its fixtures are cleaned up."""
+    __tracebackhide__ = True
+    try:
+        if not is_ours(item):
+            return (yield)
+        with fail_for_unawaited():
+            return (yield)
+    finally:
+        if RUNNER in item.stash:
+            from ._items import close_runner
+
+            close_runner(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]:
+    """End the loop of fixtures that outlive tests. pytest cleans them up in this hook."""
+    try:
+        return (yield)
+    finally:
+        for item in getattr(session, "items", ()):
+            if RUNNER in item.stash:  # after Ctrl+C
+                from ._items import close_runner
+
+                close_runner(item)
+        if SHARED_RUNNER in session.config.stash:
+            from ._items import close_shared_runner
+
+            close_shared_runner(session.config)
+
+
+# Timers, ours and others
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> None:
+    """Remember how much time pytest-timeout gives to a test."""
+    note_other_timer(item, settings)
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_timeout_cancel_timer(item: pytest.Item) -> None:
+    """Forget it."""
+    forget_other_timer(item)
+
+
+def pytest_enter_pdb() -> None:
+    """Let whoever debugs take their time."""
+    if "giambio" not in sys.modules:
+        return
+    from ._timer import Timer
+
+    if Timer.active is not None:
+        Timer.active.cancel()

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is not public API of pytest, and of what it uses. All of it stands here.
+
+Checked with pytest 8.4, 9.0 and 9.2; `nox -s plugin` runs the tests of this package with each.
+"""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from _pytest.fixtures import FixtureDef as FixtureDef
+from _pytest.fixtures import resolve_fixture_function
+from _pytest.unittest import TestCaseFunction as TestCaseFunction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    import pytest
+
+
+def item_of(request: pytest.FixtureRequest) -> pytest.Function:
+    """Return the test that a fixture is set up for, also if the fixture outlives it."""
+    item: pytest.Function = request._pyfuncitem
+    return item
+
+
+def argument_names(item: pytest.Function) -> tuple[str, ...]:
+    """Return the names of the fixtures that the test function takes as arguments."""
+    return item._fixtureinfo.argnames
+
+
+def definitions(item: pytest.Function) -> Mapping[str, Sequence[FixtureDef[Any]]]:
+    """Return the fixtures that a test is known to use, each with those that it overrides first."""
+    return item._fixtureinfo.name2fixturedefs
+
+
+def active_fixtures(item: pytest.Function) -> Mapping[str, FixtureDef[Any]]:
+    """Return the fixtures that were set up for a test, or found set up, by name."""
+    return item._request._fixture_defs
+
+
+def bound_function(
+    fixturedef: FixtureDef[Any], request: pytest.FixtureRequest
+) -> Callable[..., Any]:
+    """Return the function of a fixture, bound to the instance that the test runs on."""
+    return resolve_fixture_function(fixturedef, request)
+
+
+@contextmanager
+def replaced_function(fixturedef: FixtureDef[Any], function: Callable[..., Any]) -> Iterator[None]:
+    """Let pytest call another function for a fixture, for the time of the block.
+
+    So pytest itself keeps the value, the error and the finalizers. A hook that did that in its
+    place, or that raised before it, would leave a fixture that cannot be set up again.
+    """
+    original = fixturedef.func
+    fixturedef.func = function  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        fixturedef.func = original  # type: ignore[misc]
+
+
+def is_set_up_once(fixturedef: FixtureDef[Any]) -> bool:
+    """Whether a fixture is one of pytest's own, such as ``tmp_path``, and not a user's set-up."""
+    if "_setup_" in fixturedef.argname and fixturedef.argname.startswith("_"):
+        return False  # calls setup_method() or setup_function(), which are the user's
+    module = getattr(fixturedef.func, "__module__", "") or ""
+    return module.partition(".")[0] in ("_pytest", "pytest_giambio")
+
+
+def show_warning(message: warnings.WarningMessage) -> None:
+    """Pass on a warning that was recorded."""
+    show = getattr(warnings, "_showwarnmsg", None)
+    if show is not None:  # it keeps the source, which tells where a resource was allocated
+        show(message)
+    else:
+        warnings.showwarning(
+            message.message, message.category, message.filename, message.lineno, message.file
+        )
+
+
+def hypothesis_of(function: object) -> Any:
+    """Return the handle that ``@given`` leaves on a test; None if there is none."""
+    return getattr(function, "hypothesis", None)
+
+
+def accept_function_scope(item: pytest.Function) -> None:
+    """Tell hypothesis that the fixtures of a test are set up anew for each example."""
+    import sys
+
+    hypothesis = sys.modules["hypothesis"]
+    function = getattr(item.obj, "__func__", item.obj)
+    known = getattr(function, "_hypothesis_internal_use_settings", hypothesis.settings.default)
+    function._hypothesis_internal_use_settings = hypothesis.settings(
+        parent=known,
+        suppress_health_check=[
+            *known.suppress_health_check,
+            hypothesis.HealthCheck.function_scoped_fixture,
+        ],
+    )

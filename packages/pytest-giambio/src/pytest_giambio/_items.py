@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What belongs to a test while pytest runs it: its settings, its runner, its promised fixtures."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ._compat import (
+    accept_function_scope,
+    active_fixtures,
+    definitions,
+    hypothesis_of,
+    is_set_up_once,
+)
+from ._decorator import is_giambio_fixture
+from ._marker import Settings, async_function, is_ours, read_marker
+from ._runner import Runner, Terms
+from ._stash import OPTIONS, PROMISES, RUNNER, SETTINGS, SHARED_RUNNER, SHARES_RUNNER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ._compat import FixtureDef
+    from ._program import Promise
+    from ._unit import FixtureUnit
+
+# What other plugins leave on the functions that they take for their own fixtures.
+_MARKS_OF_OTHERS = ("_force_asyncio_fixture", "_force_trio_fixture")
+
+
+def prepare(item: pytest.Function) -> None:
+    """Begin with a test.
+
+    Raises:
+        pytest.fail.Exception: Its marker is wrong. Those that are there from the beginning were
+            checked when the test was collected.
+    """
+    try:
+        settings = read_marker(item)
+    except ValueError as error:
+        pytest.fail(f"{item.nodeid}: {error}", pytrace=False)
+    if "giambio_clock" in item.fixturenames:
+        if settings.clock == "system":
+            pytest.fail("giambio_clock is virtual, and the marker asks for clock='system'")
+        settings = settings._replace(clock="virtual")
+    item.stash[SETTINGS] = settings
+    item.stash[PROMISES] = []
+    if runs_often(item):
+        _tell_hypothesis(item)
+
+
+def _tell_hypothesis(item: pytest.Function) -> None:
+    """Its check for fixtures that all examples share is for fixtures that all examples share."""
+    if not any(
+        each.scope == "function" and is_set_up_once(each) and not is_giambio_fixture(each.func)
+        for several in definitions(item).values()
+        for each in several
+    ):
+        accept_function_scope(item)
+
+
+def settings_of(item: pytest.Function) -> Settings:
+    """Return what a test asks for, or, if it is not ours, nothing."""
+    return item.stash.get(SETTINGS, Settings())
+
+
+def terms_of(item: pytest.Function) -> Terms:
+    """Return on what terms the loop runs for a test."""
+    settings = settings_of(item)
+    options = item.config.stash[OPTIONS]
+    limit = options.timeout if settings.timeout is None else settings.timeout
+    return Terms(item, limit or None, (settings.clock or options.clock) == "virtual")
+
+
+# Tests that are run several times
+
+
+def runs_often(item: pytest.Function) -> bool:
+    """Whether each run of a test has to set up its fixtures, because there are several."""
+    return (
+        is_ours(item) and async_function(item) is not None and hypothesis_of(item.obj) is not None
+    )
+
+
+def promises_of(item: pytest.Function) -> list[Promise]:
+    """Return what was promised to a test so far, in this order."""
+    return item.stash[PROMISES]
+
+
+# Runners
+
+
+def runner_of(item: pytest.Function) -> Runner:
+    """Return the runner of a test: the shared one if it has to be, otherwise one of its own."""
+    runner = item.stash.get(RUNNER, None)
+    if runner is None:
+        if decide_runner(item):
+            runner = shared_runner(item.config)
+        else:
+            runner = Runner(virtual=terms_of(item).virtual)
+        item.stash[RUNNER] = runner
+    return runner
+
+
+def decide_runner(item: pytest.Function) -> bool:
+    """Return whether a test needs the shared runner: it uses a fixture that outlives it.
+
+    To be called first when no fixture of the test is being set up; see `replaced_function`.
+    """
+    if SHARES_RUNNER not in item.stash:
+        known = (each for several in definitions(item).values() for each in several)
+        item.stash[SHARES_RUNNER] = any(
+            each.scope != "function" and lives_in_loop(each, item) for each in known
+        )
+    return item.stash[SHARES_RUNNER]
+
+
+def shared_runner(config: pytest.Config) -> Runner:
+    """Return the runner of fixtures that outlive a test, and of the tests that use them."""
+    runner = config.stash.get(SHARED_RUNNER, None)
+    if runner is None:
+        virtual = config.stash[OPTIONS].clock == "virtual"
+        runner = config.stash[SHARED_RUNNER] = Runner(virtual=virtual)
+    return runner
+
+
+def close_runner(item: pytest.Item) -> None:
+    """End the loop of a test that is over.
+
+    Raises:
+        BaseException: An error that was not raised anywhere else.
+    """
+    runner = item.stash.get(RUNNER, None)
+    if runner is None:
+        return
+    del item.stash[RUNNER]
+    if runner is item.config.stash.get(SHARED_RUNNER, None):
+        runner.clock.reset()
+    else:
+        runner.close()
+
+
+def close_shared_runner(config: pytest.Config) -> None:
+    """End the loop of the session.
+
+    Raises:
+        BaseException: An error that was not raised anywhere else.
+    """
+    runner = config.stash.get(SHARED_RUNNER, None)
+    if runner is not None:
+        del config.stash[SHARED_RUNNER]
+        runner.close()
+
+
+# Fixtures
+
+
+def lives_in_loop(fixturedef: FixtureDef[Any], item: pytest.Function) -> bool:
+    """Whether a fixture is set up in the loop if *item* is the test that needs it."""
+    function = fixturedef.func
+    if is_giambio_fixture(function):
+        return True
+    if any(hasattr(function, mark) for mark in _MARKS_OF_OTHERS) or not is_ours(item):
+        return False
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+
+
+def used_by_fixture(fixturedef: FixtureDef[Any], item: pytest.Function) -> list[FixtureUnit]:
+    """Return what is set up in the loop and used by a fixture, directly or through others."""
+    known = definitions(item)
+    names = list(fixturedef.argnames)
+    for name in names:
+        for each in known.get(name, ()):
+            names += [further for further in each.argnames if further not in names]
+    return _set_up(item, names)
+
+
+def used_by_test(item: pytest.Function) -> list[FixtureUnit]:
+    """Return what is set up in the loop for a test."""
+    return _set_up(item, {*item.fixturenames, *active_fixtures(item)})
+
+
+def _set_up(item: pytest.Function, names: Iterable[str]) -> list[FixtureUnit]:
+    wanted = set(names)
+    active = active_fixtures(item)
+    known = definitions(item)
+    return [
+        unit
+        for definition, unit in runner_of(item).fixtures.items()
+        if (name := definition.argname) in wanted
+        and (definition is active.get(name) or definition in known.get(name, ()))
+    ]

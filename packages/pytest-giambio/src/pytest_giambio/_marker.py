@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The marker: what a test may ask for, and which tests are ours."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
+
+import pytest
+
+from ._compat import TestCaseFunction, hypothesis_of
+from ._options import CLOCKS, mode_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MARKER = "giambio"
+
+MARKER_HELP = (
+    "giambio(*, clock=None, timeout=None, explore=None, strategy=None, seed=None, replay=None, "
+    "network=None, cancel_at=None): run this async test on giambio's loop; "
+    "clock='virtual' lets time jump, timeout=5 gives it five seconds, explore=1000 tries so many "
+    "schedules, cancel_at='every checkpoint' cancels it everywhere, one run each"
+)
+
+# Tests with one of these markers are another plugin's, in auto mode, too.
+_OTHERS = ("anyio", "asyncio", "curio", "tornado", "trio", "twisted")
+
+
+class Settings(NamedTuple):
+    """What the markers of a test ask for. None: nothing was said."""
+
+    clock: str | None = None
+    timeout: float | None = None
+    explore: int | None = None
+    strategy: str | None = None
+    seed: int | None = None
+    replay: str | None = None
+    network: Any = None
+    cancel_at: Any = None
+
+
+def read_marker(item: pytest.Item) -> Settings:
+    """Return what the markers of a test ask for; for each argument the closest one counts.
+
+    Raises:
+        ValueError: An argument is unknown, or its value is not one that it may have. The message
+            does not name the test.
+    """
+    found: dict[str, Any] = {}
+    for mark in item.iter_markers(MARKER):
+        if mark.args:
+            raise ValueError(
+                f"the giambio marker takes keyword arguments only, not {mark.args[0]!r}; "
+                f"they are {', '.join(Settings._fields)}"
+            )
+        for name, value in mark.kwargs.items():
+            if name not in Settings._fields:
+                raise ValueError(_unknown(name))
+            if name not in found:
+                found[name] = _CHECKS[name](name, value) if value is not None else None
+    return Settings(**found)
+
+
+def _unknown(name: str) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, Settings._fields, 1)
+    hint = f"did you mean {close[0]}?" if close else f"it takes {', '.join(Settings._fields)}"
+    return f"the giambio marker has no argument {name}; {hint}"
+
+
+def _check_clock(name: str, value: Any) -> Any:
+    if value not in CLOCKS:
+        raise ValueError(f"{name} must be {' or '.join(map(repr, CLOCKS))}, not {value!r}")
+    return value
+
+
+def _check_seconds(name: str, value: Any) -> Any:
+    if not (_is_a(int | float, value) and 0 <= value < math.inf):
+        raise ValueError(f"{name} must be a number of seconds, not {value!r}")
+    return value
+
+
+def _check_count(name: str, value: Any) -> Any:
+    if not (_is_a(int, value) and value >= 0):
+        raise ValueError(f"{name} must be a number of runs, not {value!r}")
+    return value
+
+
+def _check_whole(name: str, value: Any) -> Any:
+    if not _is_a(int, value):
+        raise ValueError(f"{name} must be a whole number, not {value!r}")
+    return value
+
+
+def _check_text(name: str, value: Any) -> Any:
+    if not _is_a(str, value):
+        raise ValueError(f"{name} must be a string, not {value!r}")
+    return value
+
+
+def _is_a(kind: Any, value: object) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _check_nothing(name: str, value: Any) -> Any:
+    return value
+
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "clock": _check_clock,
+    "timeout": _check_seconds,
+    "explore": _check_count,
+    "strategy": _check_text,
+    "seed": _check_whole,
+    "replay": _check_text,
+    "network": _check_nothing,
+    "cancel_at": _check_nothing,
+}
+
+
+def async_function(item: pytest.Item) -> Callable[..., Any] | None:
+    """Return the async function of a test, with ``@given`` the one inside; None if it has none."""
+    function = getattr(item, "obj", None)
+    handle = hypothesis_of(function)
+    if handle is not None:
+        function = handle.inner_test
+    return function if inspect.iscoroutinefunction(function) else None
+
+
+def is_ours(item: object) -> TypeGuard[pytest.Function]:
+    """Whether a test is to be run, or its async fixtures are to be set up, by this plugin."""
+    if not isinstance(item, pytest.Function):
+        return False
+    if item.get_closest_marker(MARKER) is not None:
+        return True
+    return mode_of(item) == "auto" and not any(map(item.get_closest_marker, _OTHERS))
+
+
+def check_item(item: pytest.Function) -> None:
+    """Say what is wrong with a test before any test runs.
+
+    Raises:
+        pytest.Collector.CollectError: The marker has an argument that is unknown or bad, or the
+            function is not one that can be run.
+    """
+    if not is_ours(item):
+        return
+    try:
+        read_marker(item)
+        _check_function(item)
+    except ValueError as error:
+        raise pytest.Collector.CollectError(f"{item.nodeid}: {error}") from None
+
+
+def _check_function(item: pytest.Function) -> None:
+    own = [mark for mark in item.own_markers if mark.name == MARKER]
+    rival = next(filter(item.get_closest_marker, _OTHERS), None)
+    if own and rival is None and type(item).__module__.startswith("pytest_asyncio."):
+        rival = "asyncio"  # in its auto mode that plugin makes a test its own, marked or not
+    if own and rival is not None:
+        raise ValueError(
+            f"it is marked for giambio, and {rival} claims it, too; take one marker away, or set "
+            f"{rival}_mode so that it leaves alone what is not marked"
+        )
+    function = item.obj
+    if inspect.isasyncgenfunction(function):
+        raise ValueError(
+            "an async generator cannot be a test; take out the yield, or make it a fixture"
+        )
+    if async_function(item) is None and not isinstance(item, TestCaseFunction):
+        # A marker of the module or the class may mean the async tests in it; one of its own does not.
+        asked = [name for mark in own for name in mark.kwargs]
+        if asked:
+            raise ValueError(
+                f"{', '.join(asked)} can only be asked for by an async test, "
+                "and this one is a plain function"
+            )

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What pytest is told: errors taken out of groups, and cut down to what a reader wants to see."""
+
+from __future__ import annotations
+
+import types
+from typing import TYPE_CHECKING
+
+import pytest
+
+from giambio import CancelledError, TaskCancelled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# What pytest has to see itself, not in a group: these end the session.
+_ENDS_SESSION = (pytest.exit.Exception, KeyboardInterrupt, SystemExit)
+# These decide the outcome of a test.
+_OUTCOMES = (pytest.skip.Exception, pytest.xfail.Exception, pytest.fail.Exception)
+
+_OUR_PACKAGES = ("giambio", "giambio_kernel", "pytest_giambio")
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """Yield the errors in a group, through groups in it; or the error itself if it is none."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from leaves(inner)
+    else:
+        yield error
+
+
+def simplify(error: BaseException) -> BaseException:
+    """Return the error that pytest should be given for *error*.
+
+    From a group in which everything means the same to pytest (skip, xfail, fail), the first. From one
+    in which something ends the session, that. A group of errors stays a group. A cancellation, which
+    must not leave the loop, becomes an ordinary error.
+    """
+    found = list(leaves(error))
+    errors = [each for each in found if not isinstance(each, CancelledError)]
+    if not errors:
+        cancelled = TaskCancelled(f"it was cancelled{_reason(found[0])}")
+        return cancelled.with_traceback(found[0].__traceback__)
+    chosen = error
+    for each in errors:
+        if isinstance(each, _ENDS_SESSION):
+            chosen = each
+            break
+    else:
+        for kind in _OUTCOMES:
+            if all(isinstance(each, kind) for each in errors):
+                chosen = errors[0]
+                break
+    if chosen is not error:
+        chosen.__cause__ = chosen.__cause__ or error
+        return chosen
+    if isinstance(error, BaseExceptionGroup) and not isinstance(error, ExceptionGroup):
+        # pytest takes anything that is no Exception for the end of everything.
+        return ExceptionGroup(error.message, [_as_exception(each) for each in errors])
+    return error if isinstance(error, (Exception, *_OUTCOMES, *_ENDS_SESSION)) else _foreign(error)
+
+
+def _reason(cancelled: BaseException) -> str:
+    reason = getattr(cancelled, "reason", None)
+    return f": {reason}" if reason else ""
+
+
+def _as_exception(error: BaseException) -> Exception:
+    return error if isinstance(error, Exception) else _foreign(error)
+
+
+def _foreign(error: BaseException) -> Exception:
+    stand_in = RuntimeError(f"{type(error).__name__}: {error}")
+    stand_in.__cause__ = error
+    return stand_in.with_traceback(error.__traceback__)
+
+
+def without_library_frames(error: BaseException) -> types.TracebackType | None:
+    """Return the traceback of *error* without the frames of the library, if any are left."""
+    frames = []
+    traceback = error.__traceback__
+    while traceback is not None:
+        package = str(traceback.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+        if package not in _OUR_PACKAGES:
+            frames.append(traceback)
+        traceback = traceback.tb_next
+    for frame in reversed(frames):
+        traceback = types.TracebackType(traceback, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
+    return traceback or error.__traceback__

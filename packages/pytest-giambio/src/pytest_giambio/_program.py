@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs: a test together with its fixtures as one async function, to be run many times.
+
+hypothesis runs a test once for each example, exploration once for each schedule, a cancel sweep once for
+each checkpoint. pytest sets up the fixtures of a test only once; so in their place the test gets a promise
+each, and each run keeps them: as if the test stood inside of an ``async with`` block for each fixture.
+"""
+
+from __future__ import annotations
+
+import inspect
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Promise:
+    """Stands for the value of a fixture until a run of the test sets it up.
+
+    Args:
+        name: The name of the fixture.
+        function: What makes its value: any kind of fixture function.
+        arguments: Its arguments; some of them may be promises.
+    """
+
+    def __init__(self, name: str, function: Callable[..., Any], arguments: dict[str, Any]) -> None:
+        self._name = name
+        self._function = function
+        self._arguments = arguments
+
+    def __repr__(self) -> str:
+        return f"<fixture {self._name!r}>"
+
+    def __getattr__(self, attribute: str) -> NoReturn:
+        if attribute.startswith("_"):
+            raise AttributeError(attribute)  # Python's own questions, and those of printers
+        raise RuntimeError(
+            f"fixture {self._name!r} has no value yet: its test is run several times, and the "
+            "fixture is set up anew in each run; fixtures that outlive the test cannot use it"
+        )
+
+    async def keep(self, stack: AsyncExitStack, values: dict[Promise, Any]) -> Any:
+        """Return the value, with what was promised to the fixture; *stack* will clean up."""
+        __tracebackhide__ = True
+        function = self._function
+        arguments = _filled_in(self._arguments, values)
+        if inspect.isasyncgenfunction(function):
+            return await stack.enter_async_context(asynccontextmanager(function)(**arguments))
+        if inspect.isgeneratorfunction(function):
+            return stack.enter_context(contextmanager(function)(**arguments))
+        value = function(**arguments)
+        return await value if inspect.iscoroutine(value) else value
+
+
+class Program:
+    """A test and its fixtures. Calling it gives the coroutine of one run.
+
+    Args:
+        function: The async function of the test.
+        arguments: Its arguments, some of them promises.
+        promises: The fixtures to set up, in this order.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], arguments: dict[str, Any], promises: list[Promise]
+    ) -> None:
+        self._function = function
+        self._arguments = arguments
+        self._promises = promises
+
+    async def __call__(self) -> None:
+        __tracebackhide__ = True
+        values: dict[Promise, Any] = {}
+        ended = False
+        async with AsyncExitStack() as stack:
+            for promise in self._promises:
+                values[promise] = await promise.keep(stack, values)
+            await self._function(**_filled_in(self._arguments, values))
+            ended = True
+        if not ended:
+            pytest.fail(
+                "a fixture has stopped the test: a scope in it was cancelled", pytrace=False
+            )
+
+
+def _filled_in(arguments: dict[str, Any], values: dict[Promise, Any]) -> dict[str, Any]:
+    return {
+        name: values[value] if isinstance(value, Promise) else value
+        for name, value in arguments.items()
+    }
