@@ -147,8 +147,6 @@ class RWLock:
                 self._holder_ended(holder)
 
     def _holder_ended(self, task: Task[Any]) -> None:
-        if task is not self._writer and task not in self._readers:
-            return
         if self._dead is None:
             self._dead = task
         for waiter, mode in list(self._waiters.items()):
