@@ -99,6 +99,8 @@ if TYPE_CHECKING:
     from ._select import merge as merge
     from ._select import select as select
     from ._select import sending as sending
+    from ._server import Server as Server
+    from ._server import serve_listeners as serve_listeners
     from ._signals import SignalReceiver as SignalReceiver
     from ._signals import open_signal_receiver as open_signal_receiver
     from ._streams import HalfCloseableStream as HalfCloseableStream
@@ -112,10 +114,20 @@ if TYPE_CHECKING:
     from ._stdio import open_stderr as open_stderr
     from ._stdio import open_stdin as open_stdin
     from ._stdio import open_stdout as open_stdout
+    from ._tcp import connect_tcp as connect_tcp
+    from ._tcp import open_tcp_listeners as open_tcp_listeners
+    from ._tcp import serve_tcp as serve_tcp
     from ._threads import default_thread_limiter as default_thread_limiter
     from ._threads import run_in_thread as run_in_thread
     from ._tls import TLSStream as TLSStream
     from ._tls_socket import TLSSocket as TLSSocket
+    from ._udp import UDPConnection as UDPConnection
+    from ._udp import UDPEndpoint as UDPEndpoint
+    from ._udp import connect_udp as connect_udp
+    from ._udp import open_udp_endpoint as open_udp_endpoint
+    from ._unix import connect_unix as connect_unix
+    from ._unix import open_unix_listener as open_unix_listener
+    from ._unix import serve_unix as serve_unix
     from ._value import Value as Value
     from .socket import AsyncSocket as AsyncSocket
     from .socket import wrap_socket as wrap_socket
@@ -130,6 +142,9 @@ _LAZY = {
     "Barrier": "_barrier",
     "Broadcast": "_broadcast",
     "cleanup": "_policies",
+    "connect_tcp": "_tcp",
+    "connect_udp": "_udp",
+    "connect_unix": "_unix",
     "debug": "",
     "default_thread_limiter": "_threads",
     "every": "_policies",
@@ -147,6 +162,9 @@ _LAZY = {
     "open_stderr": "_stdio",
     "open_stdin": "_stdio",
     "open_stdout": "_stdio",
+    "open_tcp_listeners": "_tcp",
+    "open_udp_endpoint": "_udp",
+    "open_unix_listener": "_unix",
     "PipeReceiveStream": "_pipes",
     "PipeSendStream": "_pipes",
     "Portal": "_portal",
@@ -160,6 +178,10 @@ _LAZY = {
     "Selected": "_select",
     "sending": "_select",
     "SendStream": "_streams",
+    "serve_listeners": "_server",
+    "serve_tcp": "_tcp",
+    "serve_unix": "_unix",
+    "Server": "_server",
     "SignalReceiver": "_signals",
     "socket": "",
     "StandardInput": "_stdio",
@@ -173,6 +195,8 @@ _LAZY = {
     "Tick": "_policies",
     "TLSSocket": "_tls_socket",
     "TLSStream": "_tls",
+    "UDPConnection": "_udp",
+    "UDPEndpoint": "_udp",
     "Value": "_value",
     "wrap_socket": "socket",
 }

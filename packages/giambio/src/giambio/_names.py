@@ -239,3 +239,19 @@ async def resolve_address(sock: _stdlib.socket, address: Any) -> Any:
         flags = _stdlib.AI_V4MAPPED
     found = await getaddrinfo(host or None, port, sock.family, sock.type, sock.proto, flags)
     return (*found[0][4][:2], *address[2:]) if len(address) > 2 else found[0][4]
+
+
+async def resolve_local(
+    local_address: str | tuple[str, int] | None, kind: _stdlib.SocketKind
+) -> AddressInfo | None:
+    """Return what an address to connect from stands for: a host, or a host and a port.
+
+    Raises:
+        socket.gaierror: It is no address.
+
+    Checkpoint: always, unless it is None.
+    """
+    if local_address is None:
+        return None
+    host, port = (local_address, 0) if isinstance(local_address, str) else local_address
+    return (await getaddrinfo(host, port, type=kind))[0]
