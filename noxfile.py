@@ -27,7 +27,13 @@ SOURCES = [
 THIS = f"{sys.version_info[0]}.{sys.version_info[1]}"
 PYTHONS = [THIS, *(v for v in ("3.11", "3.12", "3.13", "3.14", "3.15") if v != THIS)]
 
-TEST_TOOLS = ["pytest>=8.4,<10", "hypothesis>=6.100", "coverage[toml]>=7.6", "trustme>=1.1"]
+TEST_TOOLS = [
+    "pytest>=8.4,<10",
+    "hypothesis>=6.100",
+    "coverage[toml]>=7.6",
+    "trustme>=1.1",
+    "aiosqlite>=0.20",  # a library that needs asyncio, for the bridge to it
+]
 COVERAGE = {"giambio_kernel": 95, "giambio": 95}
 
 nox.options.sessions = [
