@@ -81,15 +81,15 @@ if TYPE_CHECKING:
     from ._generators import as_channel as as_channel
     from ._ordered_queues import LifoQueue as LifoQueue
     from ._ordered_queues import PriorityQueue as PriorityQueue
+    from ._pipes import PipeReceiveStream as PipeReceiveStream
+    from ._pipes import PipeSendStream as PipeSendStream
+    from ._pipes import open_pipe as open_pipe
     from ._policies import Attempt as Attempt
     from ._policies import Tick as Tick
     from ._policies import cleanup as cleanup
     from ._policies import every as every
     from ._policies import exponential as exponential
     from ._policies import retry as retry
-    from ._pipes import PipeReceiveStream as PipeReceiveStream
-    from ._pipes import PipeSendStream as PipeSendStream
-    from ._pipes import open_pipe as open_pipe
     from ._portal import Portal as Portal
     from ._portal import open_portal as open_portal
     from ._ratelimit import RateLimit as RateLimit
@@ -103,17 +103,17 @@ if TYPE_CHECKING:
     from ._server import serve_listeners as serve_listeners
     from ._signals import SignalReceiver as SignalReceiver
     from ._signals import open_signal_receiver as open_signal_receiver
+    from ._stdio import StandardInput as StandardInput
+    from ._stdio import StandardOutput as StandardOutput
+    from ._stdio import open_stderr as open_stderr
+    from ._stdio import open_stdin as open_stdin
+    from ._stdio import open_stdout as open_stdout
     from ._streams import HalfCloseableStream as HalfCloseableStream
     from ._streams import ReceiveStream as ReceiveStream
     from ._streams import SendStream as SendStream
     from ._streams import StapledStream as StapledStream
     from ._streams import Stream as Stream
     from ._subscription import Subscription as Subscription
-    from ._stdio import StandardInput as StandardInput
-    from ._stdio import StandardOutput as StandardOutput
-    from ._stdio import open_stderr as open_stderr
-    from ._stdio import open_stdin as open_stdin
-    from ._stdio import open_stdout as open_stdout
     from ._tcp import connect_tcp as connect_tcp
     from ._tcp import open_tcp_listeners as open_tcp_listeners
     from ._tcp import serve_tcp as serve_tcp
