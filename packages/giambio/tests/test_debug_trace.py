@@ -150,7 +150,7 @@ def test_a_row_has_steps_named_after_the_task_and_waits_named_after_what_is_wait
         *("ready", "waits"),
     ]
     assert found.slices("sleeper") == ["new", "sleeper", "sleeps", "ready", "sleeper"]
-    assert found.slices("main")[-5:] == ["waits for its pool", "ready", "main"] + ["ready", "main"]
+    assert found.slices("main")[-5:] == ["waits for its pool", *["ready", "main"] * 2]
 
 
 def test_waiting_for_a_descriptor_says_which(trace):
