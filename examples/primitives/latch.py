@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A primitive of our own, on what giambio's are built on: a latch that opens after so many arrivals."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import giambio
+from giambio.lowlevel import (
+    PARKED,
+    Signal,
+    Task,
+    WaitQueue,
+    checkpoint,
+    checkpoint_due,
+    enqueue,
+    outcome,
+    trap,
+    unpark_all,
+)
+
+
+class Latch:
+    """Opens when `arrive` has been called so often, and stays open."""
+
+    def __init__(self, count: int) -> None:
+        self._missing = count
+        self._waiters: WaitQueue = {}
+
+    def __repr__(self) -> str:  # what a deadlock report shows
+        return f"<Latch, {self._missing} missing>"
+
+    def arrive(self) -> None:
+        self._missing -= 1
+        if self._missing == 0:
+            unpark_all(self._waiters)
+
+    async def wait(self) -> None:
+        if self._missing > 0:
+            await self._park()
+        elif checkpoint_due():  # every operation is a checkpoint, also one that need not wait
+            await checkpoint()
+
+    @trap
+    def _park(self) -> Generator[Signal, Task[Any], Any]:
+        # Cancelled, a task leaves the queue by itself; woken, it is out of it already.
+        enqueue(self._waiters, self)
+        return outcome((yield PARKED))
+
+
+async def runner(name: str, latch: Latch) -> None:
+    print(name, "is ready")
+    latch.arrive()
+    await latch.wait()
+    print(name, "runs")
+
+
+async def main() -> None:
+    latch = Latch(2)
+    async with giambio.create_pool() as pool:
+        pool.spawn(runner, "tortoise", latch)
+        pool.spawn(runner, "hare", latch)
+
+
+if __name__ == "__main__":
+    giambio.run(main)
