@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,6 +24,27 @@ def run() -> Callable[..., Any]:
         return giambio.run(func, *args, **options)
 
     return run
+
+
+@pytest.fixture
+def count_calls() -> Callable[..., int]:
+    """Return a function that calls another and says how many calls of functions that took."""
+
+    def count_calls(fn: Callable[..., object], *args: Any) -> int:
+        count = 0
+
+        def profile(frame: object, event: str, arg: object) -> None:
+            nonlocal count
+            count += event in ("call", "c_call")
+
+        sys.setprofile(profile)
+        try:
+            fn(*args)
+        finally:
+            sys.setprofile(None)
+        return count
+
+    return count_calls
 
 
 class Certificates:

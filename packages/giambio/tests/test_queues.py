@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 import giambio
@@ -20,22 +18,6 @@ from giambio import (
 from giambio.testing import assert_checkpoints, cancel_sweep, wait_all_tasks_blocked
 
 KINDS = [Queue, LifoQueue, PriorityQueue]
-
-
-def calls(fn, *args):
-    """How many functions are called by calling one, itself included."""
-    count = 0
-
-    def profile(frame, event, arg):
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    sys.setprofile(profile)
-    try:
-        fn(*args)
-    finally:
-        sys.setprofile(None)
-    return count
 
 
 def drain(queue):
@@ -489,7 +471,7 @@ class TestCancellation:
 class TestManyWaiters:
     """10,000 tasks wait: what one of them costs does not depend on the others."""
 
-    def test_handing_over_and_giving_up_cost_the_same_as_with_few(self, run):
+    def test_handing_over_and_giving_up_cost_the_same_as_with_few(self, run, count_calls):
         async def cost(waiters):
             queue = Queue()
             got = []
@@ -500,8 +482,8 @@ class TestManyWaiters:
             async with create_pool() as pool:
                 tasks = [pool.spawn(getter, number) for number in range(waiters)]
                 await wait_all_tasks_blocked()
-                handing_over = calls(queue.put_nowait, "x")
-                giving_up = calls(tasks[waiters // 2].cancel)
+                handing_over = count_calls(queue.put_nowait, "x")
+                giving_up = count_calls(tasks[waiters // 2].cancel)
                 assert queue.statistics().tasks_waiting_to_get == waiters - 2
                 for task in tasks[1:-1]:
                     task.cancel()
@@ -511,14 +493,14 @@ class TestManyWaiters:
 
         assert run(cost, 10_000) == run(cost, 10)
 
-    def test_letting_in_costs_the_same_as_with_few(self, run):
+    def test_letting_in_costs_the_same_as_with_few(self, run, count_calls):
         async def cost(waiters):
             queue = Queue(1)
             queue.put_nowait(-1)
             async with create_pool() as pool:
                 tasks = [pool.spawn(queue.put, number) for number in range(waiters)]
                 await wait_all_tasks_blocked()
-                letting_in = calls(queue.get_nowait)
+                letting_in = count_calls(queue.get_nowait)
                 for task in tasks[1:-1]:
                     task.cancel()
                 assert await queue.get() == 0
