@@ -120,8 +120,8 @@ class TestCancelSweep:
 
         report = cancel_sweep(program)
         assert report.checkpoints == 3
-        # Alone; before the first step; at each of three; granted after each of two that waited.
-        assert report.runs == len(runs) == 1 + 1 + 2 * 3
+        # Alone; on entry and parked at each of three; granted at each of two that waited.
+        assert report.runs == len(runs) == 1 + 2 * 3 + 2
 
     def test_a_swallowed_cancellation(self):
         async def program():

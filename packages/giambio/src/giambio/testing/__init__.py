@@ -3,14 +3,26 @@
 
 from __future__ import annotations
 
+from giambio._simulation import EscapedSimulation as EscapedSimulation
 from giambio_kernel import VirtualClock as VirtualClock
 from giambio_kernel import wait_all_tasks_blocked as wait_all_tasks_blocked
 
+from ._canceller import Phase as Phase
+from ._canceller import SweepPoint as SweepPoint
 from ._checkpoints import assert_checkpoints as assert_checkpoints
 from ._checkpoints import assert_no_checkpoints as assert_no_checkpoints
+from ._explore import NotDeterministic as NotDeterministic
+from ._explore import explore as explore
+from ._failure import Deviation as Deviation
+from ._failure import ExplorationFailure as ExplorationFailure
+from ._failure import Report as Report
+from ._network import Fault as Fault
+from ._network import MemoryNetwork as MemoryNetwork
+from ._network import current_network as current_network
+from ._recipe import ReplayMismatch as ReplayMismatch
+from ._replay import replay as replay
 from ._sequencer import Sequencer as Sequencer
-from ._sweep import Phase as Phase
+from ._simulate import simulate as simulate
 from ._sweep import SweepFailure as SweepFailure
-from ._sweep import SweepPoint as SweepPoint
 from ._sweep import SweepReport as SweepReport
 from ._sweep import cancel_sweep as cancel_sweep

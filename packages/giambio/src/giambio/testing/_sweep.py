@@ -1,56 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cancelling a program at every checkpoint it passes, one after the other.
 
-A program is run again and again on a virtual clock, each time with one cancellation at one point:
-
-- *at* the k-th checkpoint, when the task has just given up control there: before an operation that
-  need not wait takes effect, or while it waits;
-- *granted*: what it waited for at the k-th checkpoint was granted, and it has not run since. This is
-  where items are lost.
-
-The entry into an operation is the moment after the checkpoint before it, so it needs no phase of its
-own, except before the first one: that is checkpoint 0.
+A program is run again and again on a virtual clock, each time with one cancellation at one point of the
+k-th checkpoint; see `Phase`. Mistakes show in different phases: what an operation does before it looks
+whether it was cancelled, on entry; a wait that is not undone, while it is parked; items and permits
+that get lost, when they were granted and the task has not run since.
 """
 
 from __future__ import annotations
 
-import gc
-import warnings
-from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, TypeAlias
 
-from giambio_kernel import (
-    AsyncScheduler,
-    CancelScope,
-    TaskState,
-    VirtualClock,
-    interrupt_free_packages,
-)
+from ._canceller import Canceller, Phase, SweepPoint
+from ._network import MemoryNetwork, as_network
+from ._program import Finding, Kind, Oracles, Program
+from ._recipe import Recipe, ReplayMismatch, checksum, how_to_replay, name_of
+from ._strategies import Recorder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Iterator
 
-    from giambio_kernel import Task
+    from ._canceller import Site
 
-
-class Phase(Enum):
-    """When, at a checkpoint, the cancellation comes."""
-
-    AT = "at"
-    """The task has just given up control."""
-    GRANTED = "granted"
-    """What it waited for was granted; it has not run since."""
-
-
-class SweepPoint(NamedTuple):
-    """One point where a program is cancelled."""
-
-    checkpoint: int
-    """The number of the checkpoint, from 1; 0 is before the first step."""
-    phase: Phase
-
-    def __str__(self) -> str:
-        return f"checkpoint {self.checkpoint} ({self.phase.value})"
+CancelAt: TypeAlias = "Literal['every checkpoint', 'every site'] | int | Iterable[int]"
 
 
 class SweepReport(NamedTuple):
@@ -61,6 +34,10 @@ class SweepReport(NamedTuple):
     runs: int
     """How often it was run."""
 
+    def __str__(self) -> str:
+        """Say it in a sentence."""
+        return f"nothing found at {self.checkpoints} checkpoints, in {self.runs} runs"
+
 
 class SweepFailure(AssertionError):
     """A program does not stand being cancelled somewhere.
@@ -68,197 +45,219 @@ class SweepFailure(AssertionError):
     Attributes:
         point: Where.
         place: Where that is in the program.
+        replay: A string for `giambio.testing.replay` that makes it fail again in the same way.
+        kind: What is wrong, in the words of a report.
     """
 
-    def __init__(self, message: str, point: SweepPoint, place: str) -> None:
+    def __init__(
+        self, message: str, point: SweepPoint, place: str, replay: str = "", kind: str = ""
+    ) -> None:
         super().__init__(message)
         self.point = point
         self.place = place
+        self.replay = replay
+        self.kind = kind
 
 
 def cancel_sweep(
     fn: Callable[..., Coroutine[Any, Any, Any]],
     *args: Any,
+    cancel_at: CancelAt = "every checkpoint",
     target: str | None = None,
+    network: MemoryNetwork | Literal["memory"] | None = None,
+    seed: int = 0,
+    replay: str | None = None,
     check: Callable[[], object] | None = None,
+    always: Callable[[], object] | None = None,
+    leftovers: bool = True,
+    watch: Iterable[type] = (),
     allow: type[BaseException] | tuple[type[BaseException], ...] = (),
     max_steps: int = 100_000,
+    through: tuple[type[BaseException], ...] = (),
+    label: str | None = None,
+    replay_with: str | None = None,
 ) -> SweepReport:
     """Run a program once for each point where it can be cancelled, and cancel it there.
 
     After each run it must have ended in one of three ways: it was cancelled; or it ended as it does
     when left alone, without having met the cancellation; or it raised an error that is allowed.
-    Nothing may be left open, and nothing may hang.
+    Nothing may hang, and nothing may be left open or left behind that is not when it is left alone:
+    locks held, permits missing, items lost, sockets, files and async generators open, coroutines
+    never awaited.
 
     Args:
         fn: The program, an async function. It is called anew for each run, so all that it works
             with must be made inside of it.
         *args: Its arguments.
+        cancel_at: At which checkpoints: ``"every checkpoint"``; ``"every site"``, which is the first
+            and the last one at each place of the program, for those with long loops; or the number
+            of one, from 1, or several numbers.
         target: The name of the task to cancel, the first one of that name; by default the program
             itself is cancelled, with a scope around it.
-        check: Called after each run; an assertion that fails there is a finding.
+        network: ``"memory"`` for a network in memory with a latency of up to 10 ms, or a
+            `MemoryNetwork`, which each run gets a fresh copy of. Then the program is cut off from
+            the outside world; by default it is not.
+        seed: What the `random` module, and the network, begin with in each run.
+        replay: Instead of all that, make this failure happen again; see `replay`.
+        check: Called after each run; what it raises is a failure.
+        always: Called after each step; what it raises is a failure.
+        leftovers: Whether what is left open or left behind is a failure.
+        watch: Classes of the program that are to be watched for that; see `explore`.
         allow: Errors that the program may raise when it is cancelled.
         max_steps: How many steps a run may take before it is taken to hang.
+        through: Errors that are no failures and are raised as they are, such as pytest's Skipped.
+        label: What the program is called; by default as the function.
+        replay_with: How to see the failure again, for the report, with ``{replay}`` for the string.
 
     Returns:
         How many checkpoints there are and how many runs were made.
 
     Raises:
         SweepFailure: What went wrong, at which checkpoint, and where that is in the program.
+        ValueError, TypeError: An argument makes no sense; there is no such task, for example.
+        ReplayMismatch: The string given as *replay* does not fit.
         BaseException: What the program raises when it is left alone.
     """
-    alone = _Run(fn, args, target, None, max_steps)
-    alone.go()
-    if alone.error is not None:
-        raise alone.error
-    if target is not None and not alone.checkpoints:
-        raise ValueError(f"the program has no task named {target!r} that passes a checkpoint")
-    if check is not None:
-        check()
-    runs = 1
-    for number in range(alone.checkpoints + 1):
-        for phase in Phase:
-            if number == 0 and phase is Phase.AT:
-                continue
-            run = _Run(fn, args, target, SweepPoint(number, phase), max_steps)
-            run.go()
-            runs += 1
-            if run.fired:
-                run.judge(check, allow)
-    return SweepReport(alone.checkpoints, runs)
+    program = Program(
+        partial(fn, *args),
+        Oracles(check, always, leftovers, watch),
+        isolated=False,
+        network=as_network(network),
+        max_steps=max_steps,
+        through=through,
+    )
+    with program:
+        if replay is None:
+            sweep = _Sweep(program, target, seed, allow, label or name_of(fn), replay_with)
+            return sweep.go(cancel_at)
+        recipe = Recipe.decode(replay)
+        recipe.check_label(label or name_of(fn))
+        sweep = _Sweep(
+            program, recipe.target or None, recipe.seed, allow, label or name_of(fn), replay_with
+        )
+        return sweep.replay(recipe)
 
 
-class _TooManySteps(BaseException):
-    pass
-
-
-class _Run:
-    """One run of the program, with at most one cancellation. Also the debugger that places it."""
+class _Sweep:
+    """One sweep."""
 
     def __init__(
         self,
-        fn: Callable[..., Coroutine[Any, Any, Any]],
-        args: tuple[Any, ...],
+        program: Program,
         target: str | None,
-        point: SweepPoint | None,
-        max_steps: int,
-    ) -> None:
-        self._fn = fn
-        self._args = args
-        self._target_name = target
-        self._point = point
-        self._steps_left = max_steps
-        self._target: Task[Any] | None = None
-        self._waited = False
-        self._scope = CancelScope()
-        self.checkpoints = 0
-        self.fired = False
-        self.place = "before the first step"
-        self.error: BaseException | None = None
-        self._warned: list[str] = []
-
-    def go(self) -> None:
-        """Run the program to its end, whatever that is."""
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            try:
-                AsyncScheduler(
-                    clock=VirtualClock(), debugger=self, policy=_FirstComeFirstServed()
-                ).start(self._main)
-            except BaseException as error:
-                self.error = error
-            # What was left open is told by its finalizer.
-            gc.collect()
-        self._warned = [
-            str(each.message)
-            for each in caught
-            if issubclass(each.category, ResourceWarning) or "never awaited" in str(each.message)
-        ]
-
-    async def _main(self) -> None:
-        with self._scope:
-            await self._fn(*self._args)
-
-    # The debugger
-
-    def on_task_spawn(self, task: Task[Any]) -> None:
-        if self._target is None and task.name == self._target_name:
-            self._target = task
-
-    def before_task_step(self, task: Task[Any]) -> None:
-        self._steps_left -= 1
-        if not self._steps_left:
-            raise _TooManySteps
-        if self._target_name is None and self._target is None:
-            self._target = task  # the main task is the first to step
-        if task is not self._target:
-            return
-        granted = self.checkpoints == 0 or self._waited
-        if granted and self._point == (self.checkpoints, Phase.GRANTED):
-            self._cancel(task)
-
-    def after_task_step(self, task: Task[Any]) -> None:
-        if task is not self._target:
-            return
-        self.checkpoints += 1
-        self._waited = task.state is TaskState.WAITING
-        if self._point == (self.checkpoints, Phase.AT):
-            self._cancel(task)
-
-    def _cancel(self, task: Task[Any]) -> None:
-        self.fired = True
-        self.place = _place(task)
-        if self._target_name is None:
-            self._scope.cancel("cancel sweep")
-        else:
-            task.cancel("cancel sweep")
-
-    # The judgement
-
-    def judge(
-        self,
-        check: Callable[[], object] | None,
+        seed: int,
         allow: type[BaseException] | tuple[type[BaseException], ...],
+        label: str,
+        replay_with: str | None,
     ) -> None:
-        """Raise if the run did not end as it should."""
-        error = self.error
-        if isinstance(error, _TooManySteps):
-            self._fail("it does not end", None)
-        if error is not None and not isinstance(error, allow):
-            self._fail(f"{type(error).__name__}: {error}", error)
-        if self._target_name is None and error is None:
-            scope = self._scope
-            if scope.deliveries and not scope.cancelled_caught:
-                self._fail("the cancellation was swallowed", None)
-        if self._warned:
-            self._fail("something was left open: " + "; ".join(self._warned), None)
-        if check is not None:
-            try:
-                check()
-            except AssertionError as failed:
-                self._fail(f"the check failed: {failed}", failed)
+        self._program = program
+        self._target = target
+        self._seed = seed
+        self._allow = allow
+        self._label = label
+        self._replay_with = replay_with
 
-    def _fail(self, finding: str, cause: BaseException | None) -> None:
-        assert self._point is not None
+    def go(self, cancel_at: CancelAt) -> SweepReport:
+        sites = self._leave_alone()
+        runs = 1
+        for point in _points(sites, _selected(sites, cancel_at)):
+            self._cancel_at(point, sites[point.checkpoint - 1].place)
+            runs += 1
+        return SweepReport(len(sites), runs)
+
+    def replay(self, recipe: Recipe) -> SweepReport:
+        sites = self._leave_alone()
+        assert recipe.checkpoint is not None
+        point = SweepPoint(recipe.checkpoint, tuple(Phase)[recipe.phase])
+        at = point.checkpoint - 1
+        if at >= len(sites) or not self._cancel_at(point, sites[at].place):
+            raise ReplayMismatch(
+                f"{self._label} has changed since this replay string was made: there is no "
+                f"{point} any more"
+            )
+        return SweepReport(len(sites), 2)
+
+    def _leave_alone(self) -> list[Site]:
+        """Run the program as it is, and return the checkpoints that it passes."""
+        canceller = Canceller(self._target, None)
+        main = canceller.around(self._program.main)
+        # The same function as in the other runs, so that all of them take the same steps.
+        finding = self._program.run(
+            Recorder(), seed=self._seed, debuggers=[canceller], main=main, is_normal=True
+        )
+        if finding is not None:
+            raise finding.error or AssertionError(f"{self._label}: {finding}")
+        if self._target is not None and not canceller.sites:
+            raise ValueError(
+                f"the program has no task named {self._target!r} that passes a checkpoint"
+            )
+        return canceller.sites
+
+    def _cancel_at(self, point: SweepPoint, place: str) -> bool:
+        """Run the program with one cancellation. Returns whether it came to that."""
+        canceller = Canceller(self._target, point)
+        finding = self._program.run(
+            Recorder(),
+            seed=self._seed,
+            debuggers=[canceller],
+            main=canceller.around(self._program.main),
+        )
+        if not canceller.fired:
+            return False
+        if finding is None and canceller.was_swallowed():
+            finding = Finding(Kind.SWALLOWED, "it was raised, and the program went on")
+        if finding is not None and not isinstance(finding.error, self._allow):
+            self._fail(finding, point, place)
+        return True
+
+    def _fail(self, finding: Finding, point: SweepPoint, place: str) -> NoReturn:
+        recipe = Recipe(
+            checksum(self._label),
+            self._seed,
+            (),
+            0,
+            point.checkpoint,
+            tuple(Phase).index(point.phase),
+            self._target or "",
+        )
+        string = recipe.encode()
+        how = self._replay_with or how_to_replay(self._label)
+        who = f"task {self._target!r} of {self._label}" if self._target else self._label
         raise SweepFailure(
-            f"cancelled at {self._point}, {self.place}: {finding}", self._point, self.place
-        ) from cause
+            f"{who} fails when it is cancelled at {point}, {place}:\n  {finding}\n"
+            f"To see it again: {how.format(replay=string)}",
+            point,
+            place,
+            string,
+            finding.kind.value,
+        ) from finding.error
 
 
-class _FirstComeFirstServed:
-    """The usual order. That there is a policy at all makes every operation a real checkpoint."""
+def _selected(sites: list[Site], cancel_at: CancelAt) -> list[int]:
+    """Return the numbers of the checkpoints to cancel at."""
+    if cancel_at == "every checkpoint":
+        return list(range(1, len(sites) + 1))
+    if cancel_at == "every site":
+        first: dict[Site, int] = {}
+        last: dict[Site, int] = {}
+        for number, site in enumerate(sites, 1):
+            first.setdefault(site, number)
+            last[site] = number
+        return sorted({*first.values(), *last.values()})
+    numbers = [cancel_at] if isinstance(cancel_at, int) else list(cancel_at)
+    for number in numbers:
+        if not isinstance(number, int):
+            raise TypeError(
+                f"cancel_at must be 'every checkpoint', 'every site' or numbers, not {cancel_at!r}"
+            )
+        if not 1 <= number <= len(sites):
+            raise ValueError(f"there is no checkpoint {number}: the program passes {len(sites)}")
+    return numbers
 
-    def choose(self, ready: Sequence[Task[Any]]) -> int:
-        return 0
 
-
-def _place(task: Task[Any]) -> str:
-    """Where the task stands: the innermost frame of the program, and what it called there."""
-    called = ""
-    for frame in reversed(task.stack()):
-        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-        code = frame.f_code
-        if package not in interrupt_free_packages:
-            return f"{code.co_filename}:{frame.f_lineno} in {code.co_qualname}{called}"
-        called = f" -> {code.co_qualname}"
-    return "before the first step"
+def _points(sites: list[Site], numbers: list[int]) -> Iterator[SweepPoint]:
+    for number in numbers:
+        yield SweepPoint(number, Phase.ENTRY)
+        yield SweepPoint(number, Phase.PARKED)
+        if sites[number - 1].waited:
+            yield SweepPoint(number, Phase.GRANTED)

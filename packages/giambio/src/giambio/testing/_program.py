@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running a program again and again, and telling what is wrong with a run."""
+
+from __future__ import annotations
+
+import gc
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
+
+from giambio_kernel import AsyncScheduler, DeadlockError, VirtualClock, format_tree
+
+from ._leftovers import Watch
+from ._loose_ends import LooseEnds
+from ._places import place_of_error
+from ._world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from types import TracebackType
+
+    from giambio_kernel import Task
+
+    from ._network import MemoryNetwork
+    from ._strategies import Recorder
+
+    Main = Callable[[], Coroutine[Any, Any, object]]
+
+
+class Kind(Enum):
+    """What can be wrong with a run."""
+
+    ERROR = "it raises"
+    DEADLOCK = "it comes to a standstill"
+    ENDLESS = "it does not end"
+    CHECK = "the check failed"
+    LEFT_OPEN = "something was left open"
+    LEFT_BEHIND = "something was left behind"
+    SWALLOWED = "the cancellation was swallowed"
+
+
+class Finding(NamedTuple):
+    """What is wrong with a run."""
+
+    kind: Kind
+    text: str
+    error: BaseException | None = None
+
+    def identity(self) -> tuple[object, ...]:
+        """Return what two findings have in common if they are the same mistake."""
+        if self.error is None:
+            return (self.kind,)
+        place = None if self.kind is Kind.DEADLOCK else place_of_error(self.error)
+        return (self.kind, type(self.error), place and (place.file, place.line))
+
+    def __str__(self) -> str:
+        return self.text if self.kind is Kind.ERROR else f"{self.kind.value}: {self.text}"
+
+
+class Oracles(NamedTuple):
+    """What must hold in each run, besides that it ends without an error."""
+
+    check: Callable[[], object] | None = None
+    """Called after each run; it raises if something is wrong."""
+    always: Callable[[], object] | None = None
+    """Called after each step; it raises if something is wrong."""
+    leftovers: bool = True
+    """Whether to look for what is left open and left behind."""
+    watch: Iterable[type] = ()
+    """Classes of the program to watch like giambio's own."""
+
+
+class Program:
+    """An async function that is run again and again.
+
+    A context manager: while it is entered, the garbage collector runs only between two runs, because
+    what it drops is noticed by the program, and what is made is watched.
+
+    Args:
+        main: The function. It is called anew for each run.
+        oracles: What must hold.
+        isolated: Whether it is cut off from the outside world.
+        network: What each run gets a fresh copy of.
+        max_steps: After how many steps a run is taken to be endless.
+        through: Errors that are none of our business and end everything.
+    """
+
+    def __init__(
+        self,
+        main: Main,
+        oracles: Oracles,
+        *,
+        isolated: bool,
+        network: MemoryNetwork | None,
+        max_steps: int,
+        through: tuple[type[BaseException], ...] = (),
+    ) -> None:
+        if not max_steps >= 1:
+            raise ValueError(f"max_steps must be at least 1, not {max_steps!r}")
+        self.main = main
+        self._oracles = oracles
+        self._isolated = isolated or network is not None
+        self._network = network
+        self._max_steps = max_steps
+        self._through: tuple[type[BaseException], ...] = (KeyboardInterrupt, SystemExit, *through)
+        self._watch = Watch(oracles.watch)
+        self._loose_ends = LooseEnds()
+        self._random_state: object = None
+        self._collects = False
+        # Of the last run.
+        self.network: MemoryNetwork | None = None
+
+    @property
+    def has_network(self) -> bool:
+        """Whether there is a network in memory, and so chance."""
+        return self._network is not None
+
+    def __enter__(self) -> Self:
+        import random
+
+        self._random_state = random.getstate()
+        self._loose_ends.__enter__()
+        if self._oracles.leftovers:
+            self._watch.__enter__()
+        self._collects = gc.isenabled()
+        gc.disable()
+        gc.collect(0)
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        import random
+
+        if self._oracles.leftovers:
+            self._watch.__exit__(exc_type, exc, traceback)
+        self.network = None
+        self._loose_ends.__exit__(exc_type, exc, traceback)
+        if self._collects:
+            gc.enable()
+        random.setstate(self._random_state)  # type: ignore[arg-type]  # what getstate() gave
+
+    def run(
+        self,
+        policy: Recorder,
+        *,
+        seed: int = 0,
+        debuggers: Sequence[object] = (),
+        main: Main | None = None,
+        is_normal: bool = False,
+    ) -> Finding | None:
+        """Run the program once, and say what is wrong.
+
+        Args:
+            policy: Who decides which ready task runs next.
+            seed: What the `random` module, and the network, begin with.
+            debuggers: Who is told of each step.
+            main: What to run in place of the function.
+            is_normal: Whether to take what it leaves behind for normal, here and from now on.
+
+        Raises:
+            EscapedSimulation: The program reached for the outside world.
+            BaseException: One of the errors that are none of our business.
+        """
+        finding = self._run(policy, seed, debuggers, main or self.main)
+        if finding is None and self._oracles.leftovers:
+            if is_normal:
+                self._watch.accept()
+                self._loose_ends.accept()
+            finding = self._look_for_leftovers()
+        return finding
+
+    def _run(
+        self, policy: Recorder, seed: int, debuggers: Sequence[object], main: Main
+    ) -> Finding | None:
+        import random
+
+        random.seed(seed)
+        self._watch.forget()
+        self._loose_ends.forget()
+        self.network = None if self._network is None else self._network.renewed(seed)
+        always = None
+        if self._oracles.always is not None:
+            always = _Always(self._oracles.always)
+            debuggers = [*debuggers, always]
+        world: AsyncScheduler
+        if self._isolated:
+            world = World(policy, self.network, debuggers)
+        else:
+            world = AsyncScheduler(
+                clock=VirtualClock(), policy=policy, debugger=list(debuggers), deadlock="raise"
+            )
+        finding = self._drive(world, policy, main)
+        if finding is not None and self.network is not None:
+            self.network.abandon()
+        if isinstance(world, World) and world.escaped is not None:
+            raise world.escaped
+        if always is not None and always.error is not None:
+            finding = Finding(Kind.CHECK, first_line(always.error), always.error)
+        if finding is not None and isinstance(finding.error, self._through):
+            raise finding.error
+        if finding is None and self._oracles.check is not None:
+            try:
+                self._oracles.check()
+            except Exception as error:
+                finding = Finding(Kind.CHECK, first_line(error), error)
+        return finding
+
+    def _drive(self, world: AsyncScheduler, policy: Recorder, main: Main) -> Finding | None:
+        passes = 0
+        try:
+            # Not `run`: a loop that is ticked leaves signal handlers alone, which would be a third
+            # of the cost of a short run.
+            task = world.start(main, loop=False)
+            while world.tick(None):
+                passes += 1
+                if passes + len(policy.picks) > self._max_steps:
+                    text = f"after {self._max_steps} steps it still runs\n{format_tree(world)}"
+                    _break_off(world)
+                    return Finding(Kind.ENDLESS, text)
+            world.close()
+            task.result()
+        except BreakOff:
+            _break_off(world)
+        except DeadlockError as error:
+            if not world.done():
+                _break_off(world)
+            return Finding(Kind.DEADLOCK, str(error), error)
+        except BaseException as error:
+            if not world.done():
+                _break_off(world)
+            return Finding(Kind.ERROR, first_line(error), error)
+        return None
+
+    def _look_for_leftovers(self) -> Finding | None:
+        left_behind = self._watch.found()
+        self._watch.forget()
+        left_open = self._loose_ends.found()
+        if left_behind:
+            return Finding(Kind.LEFT_BEHIND, _listed(each.text for each in left_behind))
+        if left_open:
+            return Finding(Kind.LEFT_OPEN, _listed(left_open))
+        return None
+
+
+class BreakOff(BaseException):
+    """Raised between two steps, by a debugger, to end a run."""
+
+
+class _Breaker:
+    """A debugger that lets no step be made any more."""
+
+    def before_task_step(self, task: Task[Any]) -> NoReturn:
+        raise BreakOff
+
+
+class _Always:
+    """A debugger that calls a function after each step, until that fails."""
+
+    def __init__(self, fn: Callable[[], object]) -> None:
+        self._fn = fn
+        self.error: BaseException | None = None
+
+    def after_task_step(self, task: Task[Any]) -> None:
+        try:
+            self._fn()
+        except Exception as error:
+            self.error = error
+            raise BreakOff from None
+
+    on_task_exit = after_task_step
+
+
+def _break_off(world: AsyncScheduler) -> None:
+    """End a run that is in the middle of something, without letting it make another step."""
+    world.add_debugger(_Breaker())
+    try:
+        world.close()
+    except BaseException:
+        pass  # `BreakOff`, or what a coroutine says that is closed
+
+
+def _listed(texts: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(texts))
+
+
+def first_line(error: BaseException) -> str:
+    """Return an error as Python prints it; of a failed assertion the first line."""
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return text.partition("\n")[0] if isinstance(error, AssertionError) else text
