@@ -17,6 +17,7 @@ from giambio_kernel import (
     CancelScope,
     WaitQueue,
     as_coroutine,
+    current_scheduler,
     current_task,
     park,
     sleep,
@@ -52,6 +53,8 @@ _EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 # How long to wait then, in seconds. Nothing tells when a descriptor becomes free; ten looks a second
 # cost nothing, and no client notices a tenth of a second in a machine in that state.
 _EXHAUSTED_PAUSE = 0.1
+# How often to warn of it, in seconds.
+_EXHAUSTED_WARNINGS = 60.0
 
 
 class ServerStatistics(NamedTuple):
@@ -273,7 +276,7 @@ class Server:
             raise ValueError("there must be at least one listening socket")
 
     async def _accept_from(self, listener: AsyncSocket) -> None:
-        exhausted = False
+        warn_at = -inf
         while True:
             await self._wait_for_room()
             try:
@@ -283,12 +286,12 @@ class Server:
             except OSError as error:
                 if error.errno not in _EXHAUSTED:
                     raise
-                if not exhausted:
+                now = current_scheduler().clock()
+                if now >= warn_at:
                     _logger().warning("cannot accept connections for now: %s", error)
-                exhausted = True
+                    warn_at = now + _EXHAUSTED_WARNINGS
                 await sleep(_EXHAUSTED_PAUSE)
                 continue
-            exhausted = False
             try:
                 await self._wait_for_room()  # another listener may have been quicker
             except BaseException:
@@ -367,7 +370,7 @@ async def serve_listeners(
         TypeError: *handler* is no function.
         ValueError: *max_clients* is less than 1, or there are no listeners.
         OSError: A listening socket failed. Running out of descriptors is no failure: the server
-            logs a warning and tries again, ten times per second.
+            tries again, ten times a second, and logs a warning once a minute.
 
     Checkpoint: always. Returns without having been cancelled only after `Server.drain` and the like.
     """

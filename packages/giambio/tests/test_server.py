@@ -1,0 +1,746 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Servers: a task for each connection, as many as may be, and an end that loses none."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import socket as stdlib
+import threading
+
+import pytest
+
+import giambio
+from giambio import ResourceClosed
+from giambio.testing import assert_checkpoints, wait_all_tasks_blocked
+
+
+async def echo(stream):
+    while data := await stream.receive():
+        await stream.send_all(data)
+
+
+def serve(pool, handler=echo, **options):
+    """Start a server on one address of this machine."""
+    return pool.start(giambio.serve_tcp, handler, 0, host="127.0.0.1", **options)
+
+
+def connect(server):
+    return giambio.connect_tcp("127.0.0.1", server.port)
+
+
+async def ask(server, data=b"hello"):
+    """Say something to an echo server and return the answer."""
+    async with await connect(server) as client:
+        await client.send_all(data)
+        return await client.receive()
+
+
+class Gate:
+    """A handler that waits until it is let go, and says what became of it."""
+
+    def __init__(self):
+        self.opened = giambio.Event()
+        self.log = []
+
+    async def __call__(self, stream):
+        self.log.append("begins")
+        try:
+            await self.opened.wait()
+            self.log.append("ends")
+        except giambio.CancelledError:
+            self.log.append("is cancelled")
+            raise
+
+
+async def settled():
+    """Wait until what was sent over loopback sockets has arrived and was acted upon."""
+    for _ in range(3):
+        await wait_all_tasks_blocked()
+        await giambio.sleep(0.001)
+
+
+# Serving
+
+
+def test_the_start_protocol_gives_the_server(run):
+    async def main():
+        async with giambio.create_pool() as pool:
+            with assert_checkpoints():
+                server = await serve(pool)
+            assert isinstance(server, giambio.Server)
+            assert server.addresses == (("127.0.0.1", server.port),)
+            assert await ask(server) == b"hello"
+            pool.cancel()
+
+    run(main)
+
+
+def test_without_a_pool_it_serves_until_cancelled(run):
+    async def main():
+        with giambio.skip_after(1) as scope:
+            await giambio.serve_tcp(echo, 0, host="127.0.0.1")
+        assert scope.timed_out
+
+    run(main)
+
+
+def test_many_connections_are_served_at_the_same_time(run):
+    async def main():
+        async with giambio.create_pool() as pool:
+            server = await serve(pool)
+            answers = await giambio.gather(*(ask(server, b"%d" % n) for n in range(20)))
+            assert answers == tuple(b"%d" % n for n in range(20))
+            await server.drain()
+        assert server.statistics() == (False, 0, float("inf"), 20, 0)
+
+    run(main)
+
+
+def test_a_stream_is_closed_when_its_handler_ends(run):
+    streams = []
+
+    async def handler(stream):
+        streams.append(stream)
+
+    async def main():
+        async with giambio.create_pool() as pool:
+            server = await serve(pool, handler)
+            async with await connect(server) as client:
+                assert await client.receive() == b""
+            assert streams[0].closed
+            pool.cancel()
+
+    run(main)
+
+
+def test_each_handler_is_a_task_named_after_its_client(run):
+    names = []
+
+    async def handler(stream):
+        names.append((giambio.current_task().name, stream.getpeername()))
+
+    async def main():
+        async with giambio.create_pool() as pool:
+            server = await serve(pool, handler)
+            async with await connect(server) as client:
+                await client.receive()
+            pool.cancel()
+
+    run(main)
+    assert names == [(f"client {names[0][1]}", names[0][1])]
+
+
+def test_a_server_tells_where_it_is_and_how_many_it_serves(run):
+    async def main():
+        async with giambio.create_pool() as pool:
+            gate = Gate()
+            server = await serve(pool, gate)
+            assert repr(server) == f"<Server on ('127.0.0.1', {server.port}), 0 clients>"
+            async with await connect(server):
+                await settled()
+                assert server.clients == 1
+                server.stop_accepting()
+                assert repr(server) == "<Server draining, 1 clients>"
+                with pytest.raises(ResourceClosed, match="does not listen any more"):
+                    server.port
+                gate.opened.set()
+                await server.wait_closed()
+            assert repr(server) == "<Server closed, 0 clients>"
+
+    run(main)
+
+
+def test_cancelling_it_ends_everything(run):
+    gate = Gate()
+
+    async def main():
+        async with giambio.create_pool() as pool:
+            server = await serve(pool, gate)
+            async with await connect(server) as client:
+                await settled()
+                pool.cancel()
+                with giambio.CancelScope(shield=True):
+                    assert await client.receive() == b""
+        assert gate.log == ["begins", "is cancelled"]
+        assert not server.addresses
+
+    run(main)
+
+
+def test_one_of_several_listeners_can_be_closed(run):
+    async def main():
+        async with giambio.create_pool() as pool:
+            listeners = [
+                (await giambio.open_tcp_listeners(0, host="127.0.0.1"))[0] for _ in range(2)
+            ]
+            server = await pool.start(giambio.serve_listeners, echo, listeners)
+            await settled()
+            listeners[0].close()
+            assert server.port == listeners[1].getsockname()[1]
+            assert await ask(server) == b"hello"
+            listeners[1].close()
+            await server.wait_closed()
+
+    run(main)
+
+
+def test_a_listener_that_fails_ends_the_server(run, monkeypatch):
+    async def broken(self):
+        raise OSError(errno.EINVAL, "it broke")
+
+    monkeypatch.setattr(giambio.AsyncSocket, "accept", broken)
+    with pytest.raises(OSError, match="it broke"):
+        run(giambio.serve_tcp, echo, 0)
+
+
+def test_bad_use_is_refused_and_leaves_nothing_open(run):
+    async def main():
+        with pytest.raises(TypeError, match="expected an async function to serve with, not 3"):
+            await giambio.serve_tcp(3, 0)
+        with pytest.raises(TypeError, match="not <coroutine object echo"):
+            await giambio.serve_tcp(echo(None), 0)
+        with pytest.raises(ValueError, match="max_clients must be at least 1, not 0"):
+            await giambio.serve_tcp(echo, 0, max_clients=0)
+        with pytest.raises(ValueError, match="at least one listening socket"):
+            await giambio.serve_listeners(echo, [])
+
+    run(main)
+
+
+# Too many clients
+
+
+def test_no_more_clients_are_served_than_may_be(run):
+    async def main():
+        async with giambio.create_pool() as pool:
+            gate = Gate()
+            server = await serve(pool, gate, max_clients=2)
+            clients = [await connect(server) for _ in range(4)]
+            await settled()
+            assert gate.log == ["begins"] * 2
+            statistics = server.statistics()
+            assert (statistics.clients, statistics.accepted, statistics.max_clients) == (2, 2, 2)
+            gate.opened.set()
+            for client in clients:
+                assert await client.receive() == b""
+                client.close()
+            await server.drain()
+            assert server.statistics().accepted == 4
+
+    run(main)
+
+
+def test_several_listeners_share_the_limit(run):
+    async def main():
+        async with giambio.create_pool() as pool:
+            gate = Gate()
+            listeners = [
+                (await giambio.open_tcp_listeners(0, host="127.0.0.1"))[0] for _ in range(3)
+            ]
+            server = await pool.start(
+                lambda **more: giambio.serve_listeners(gate, listeners, max_clients=1, **more)
+            )
+            ports = [listener.getsockname()[1] for listener in listeners]
+            clients = [await giambio.connect_tcp("127.0.0.1", port) for port in ports]
+            await settled()
+            assert gate.log == ["begins"]
+            gate.opened.set()
+            for client in clients:
+                assert await client.receive() == b""
+                client.close()
+            await server.drain()
+        assert gate.log == ["begins", "ends"] * 3
+
+    run(main)
+
+
+def test_draining_does_not_wait_for_clients_that_wait_for_room(run):
+    async def main():
+        async with giambio.create_pool() as pool:
+            gate = Gate()
+            listeners = [
+                (await giambio.open_tcp_listeners(0, host="127.0.0.1"))[0] for _ in range(2)
+            ]
+            server = await pool.start(
+                lambda **more: giambio.serve_listeners(gate, listeners, max_clients=1, **more)
+            )
+            ports = [listener.getsockname()[1] for listener in listeners]
+            clients = [await giambio.connect_tcp("127.0.0.1", port) for port in ports]
+            await settled()
+            await server.drain(grace=1)
+            for client in clients:
+                client.close()
+        assert gate.log == ["begins", "is cancelled"]
+
+    run(main)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs limits of POSIX systems")
+def test_running_out_of_descriptors_is_survived(run, caplog):
+    """The connection waits and is served when there are descriptors again; one warning a minute."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    async def main():
+        async with giambio.create_pool() as pool:
+            server = await serve(pool)
+            client = giambio.socket.socket()
+            await settled()
+            taken = []
+            top = os.dup(0)
+            os.close(top)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (top + 5, hard))
+            try:
+                while True:
+                    try:
+                        taken.append(os.dup(0))
+                    except OSError:
+                        break
+                await client.connect(("127.0.0.1", server.port))
+                await giambio.sleep(1)
+                assert server.statistics() == (True, 0, float("inf"), 0, 0)
+                os.close(taken.pop())
+                await client.send_all(b"hello")
+                assert await client.receive() == b"hello"
+                await giambio.sleep(60)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+                for fd in taken:
+                    os.close(fd)
+            client.close()
+            await server.drain()
+
+    with caplog.at_level(logging.WARNING, "giambio.server"):
+        run(main)
+    told = f"cannot accept connections for now: [Errno {errno.EMFILE}] {os.strerror(errno.EMFILE)}"
+    assert [record.message for record in caplog.records] == [told] * 2
+
+
+# Errors
+
+
+def test_an_error_of_a_handler_is_logged_and_the_server_goes_on(run, caplog):
+    async def handler(stream):
+        if await stream.receive() == b"fail":
+            raise ValueError("a bug")
+        await stream.send_all(b"fine")
+
+    async def main():
+        async with giambio.create_pool() as pool:
+            server = await serve(pool, handler)
+            assert await ask(server, b"fail") == b""
+            assert await ask(server, b"go on") == b"fine"
+            assert server.statistics().failed == 1
+            pool.cancel()
+
+    run(main)
+    [record] = caplog.records
+    assert (record.name, record.levelname) == ("giambio.server", "ERROR")
+    assert record.message.startswith("an error while serving ('127.0.0.1', ")
+    assert str(record.exc_info[1]) == "a bug"
+
+
+def reset(client):
+    """Close a socket so that the other side gets a reset."""
+    client.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    client.close()
+
+
+def test_that_a_client_breaks_its_connection_is_no_error(run, caplog):
+    async def main():
+        async with giambio.create_pool() as pool:
+            server = await serve(pool)
+            client = await connect(server)
+            await settled()
+            reset(client)
+            await settled()
+            assert server.statistics().failed == 1
+            pool.cancel()
+
+    with caplog.at_level(logging.DEBUG, "giambio.server"):
+        run(main)
+    [record] = caplog.records
+    assert record.levelname == "DEBUG"
+    assert "a client that is gone broke: ConnectionResetError" in record.message
+
+
+def test_that_another_connection_of_a_handler_breaks_is_one(run, caplog):
+    async def handler(stream):
+        await stream.receive()
+        with stdlib.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            await giambio.connect_tcp(*unused.getsockname())
+
+    async def main():
+        async with giambio.create_pool() as pool:
+            assert await ask(await serve(pool, handler)) == b""
+            pool.cancel()
+
+    run(main)
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+def test_what_is_no_async_function_is_an_error_that_says_so(run, caplog):
+    async def main():
+        async with giambio.create_pool() as pool:
+            async with await connect(await serve(pool, lambda stream: None)) as client:
+                assert await client.receive() == b""
+            pool.cancel()
+
+    run(main)
+    assert "async function" in str(caplog.records[0].exc_info[1])
+
+
+def test_whoever_wants_errors_is_told_while_the_connection_is_open(run):
+    told = []
+
+    async def handler(stream):
+        raise ValueError("a bug")
+
+    def on_error(error, sock):
+        told.append((str(error), sock.getpeername()[0], sock.closed))
+
+    async def main():
+        async with giambio.create_pool() as pool:
+            server = await serve(pool, handler, on_error=on_error)
+            async with await connect(server) as client:
+                assert await client.receive() == b""
+            pool.cancel()
+
+    run(main)
+    assert told == [("a bug", "127.0.0.1", False)]
+
+
+def test_what_that_raises_ends_the_server(run):
+    async def handler(stream):
+        if await stream.receive():
+            raise ValueError("a bug")
+
+    def on_error(error, sock):
+        raise error
+
+    async def main():
+        async with giambio.create_pool() as pool:
+            server = await serve(pool, handler, on_error=on_error)
+            async with await connect(server), await connect(server) as client:
+                await settled()
+                await client.send_all(b"fail")
+                await giambio.sleep_forever()
+
+    with pytest.raises(ValueError, match="a bug"):
+        run(main)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_what_ends_the_program_ends_the_server(run, error):
+    async def handler(stream):
+        raise error
+
+    async def main():
+        async with giambio.create_pool() as pool:
+            await ask(await serve(pool, handler))
+
+    with pytest.raises(error):
+        run(main)
+
+
+# The end
+
+
+def test_draining_lets_handlers_finish(run):
+    async def main():
+        async with giambio.create_pool() as pool:
+            gate = Gate()
+            server = await serve(pool, gate)
+            async with await connect(server):
+                await settled()
+                draining = pool.spawn(server.drain, grace=10)
+                await settled()
+                assert not draining.done()
+                assert not server.statistics().accepting
+                gate.opened.set()
+                await draining.join()
+        assert gate.log == ["begins", "ends"]
+
+    run(main)
+
+
+def test_draining_refuses_new_connections_at_once(run):
+    async def main():
+        async with giambio.create_pool() as pool:
+            gate = Gate()
+            server = await serve(pool, gate)
+            address = server.addresses[0]
+            async with await connect(server):
+                await settled()
+                pool.spawn(server.drain)
+                await settled()
+                with pytest.raises(ConnectionRefusedError):
+                    await giambio.connect_tcp(*address)
+                gate.opened.set()
+
+    run(main)
+
+
+def test_handlers_that_take_longer_than_the_grace_time_are_cancelled(run):
+    async def main():
+        async with giambio.create_pool() as pool:
+            gate = Gate()
+            server = await serve(pool, gate)
+            async with await connect(server):
+                await settled()
+                start = giambio.clock()
+                await server.drain(grace=10)
+                assert 10 <= giambio.clock() - start < 11
+        assert gate.log == ["begins", "is cancelled"]
+
+    run(main)
+
+
+def test_without_a_grace_time_they_are_cancelled_at_once(run):
+    async def main():
+        async with giambio.create_pool() as pool:
+            gate = Gate()
+            server = await serve(pool, gate)
+            async with await connect(server):
+                await settled()
+                start = giambio.clock()
+                with assert_checkpoints():
+                    await server.drain(grace=0)
+                assert giambio.clock() == start
+        assert gate.log == ["begins", "is cancelled"]
+
+    run(main)
+
+
+def test_draining_an_idle_server_and_one_that_has_ended_takes_no_time(run):
+    async def main():
+        async with giambio.create_pool() as pool:
+            server = await serve(pool)
+            await server.drain()
+            with assert_checkpoints():
+                await server.drain()
+            server.close()
+            with assert_checkpoints():
+                await server.wait_closed()
+
+    run(main)
+
+
+@pytest.mark.parametrize("grace", [-1, float("nan")])
+def test_a_grace_time_that_is_none_is_refused_and_nothing_stops(run, grace):
+    async def main():
+        async with giambio.create_pool() as pool:
+            server = await serve(pool)
+            with pytest.raises(ValueError, match="must be at least 0"):
+                await server.drain(grace=grace)
+            assert await ask(server) == b"hello"
+            pool.cancel()
+
+    run(main)
+
+
+def test_a_drain_that_is_cancelled_leaves_the_handlers_alone(run):
+    async def main():
+        async with giambio.create_pool() as pool:
+            gate = Gate()
+            server = await serve(pool, gate)
+            async with await connect(server):
+                await settled()
+                with giambio.skip_after(1):
+                    await server.drain()
+                assert not server.statistics().accepting
+                assert server.clients == 1
+                gate.opened.set()
+        assert gate.log == ["begins", "ends"]
+
+    run(main)
+
+
+def test_a_handler_cannot_wait_for_its_own_server(run):
+    async def main():
+        async with giambio.create_pool() as pool:
+            errors = []
+
+            async def handler(stream):
+                await server.drain()
+
+            server = await serve(pool, handler, on_error=lambda *error: errors.append(error[0]))
+            async with await connect(server) as client:
+                assert await client.receive() == b""
+            assert "a handler cannot drain its own server" in str(errors[0])
+            pool.cancel()
+
+    run(main)
+
+
+def test_but_it_can_stop_it(run):
+    async def main():
+        async with giambio.create_pool() as pool:
+
+            async def handler(stream):
+                server.stop_accepting()
+                await echo(stream)
+
+            server = await serve(pool, handler)
+            assert await ask(server) == b"hello"
+
+    run(main)
+
+
+def test_closing_cancels_all_handlers(run):
+    async def main():
+        async with giambio.create_pool() as pool:
+            gate = Gate()
+            server = await serve(pool, gate)
+            async with await connect(server):
+                await settled()
+                server.close()
+                await server.wait_closed()
+        assert gate.log == ["begins", "is cancelled"]
+
+    run(main)
+
+
+# Signals
+
+
+needs_main_thread = pytest.mark.skipif(
+    threading.current_thread() is not threading.main_thread(), reason="signals need the main thread"
+)
+
+
+@needs_main_thread
+def test_a_signal_drains_the_server(run):
+    async def main():
+        async with giambio.create_pool() as pool:
+            gate = Gate()
+            server = await serve(pool, gate)
+            ending = pool.spawn(server.shutdown_on, signal.SIGTERM, signal.SIGINT, grace=10)
+            async with await connect(server):
+                await settled()
+                signal.raise_signal(signal.SIGTERM)
+                await settled()
+                assert not server.statistics().accepting
+                assert not ending.done()
+                gate.opened.set()
+                await ending.join()
+        assert gate.log == ["begins", "ends"]
+
+    run(main)
+
+
+@needs_main_thread
+def test_when_the_grace_time_after_a_signal_is_over_handlers_are_cancelled(run):
+    async def main():
+        async with giambio.create_pool() as pool:
+            gate = Gate()
+            server = await serve(pool, gate)
+            pool.spawn(server.shutdown_on, signal.SIGTERM, grace=10)
+            async with await connect(server):
+                await settled()
+                start = giambio.clock()
+                signal.raise_signal(signal.SIGTERM)
+                await server.wait_closed()
+                assert 10 <= giambio.clock() - start < 11
+        assert gate.log == ["begins", "is cancelled"]
+
+    run(main)
+
+
+@needs_main_thread
+def test_a_second_signal_cuts_the_grace_time_short(run):
+    async def main():
+        async with giambio.create_pool() as pool:
+            gate = Gate()
+            server = await serve(pool, gate)
+            pool.spawn(server.shutdown_on, signal.SIGTERM, signal.SIGINT)
+            async with await connect(server):
+                await settled()
+                signal.raise_signal(signal.SIGTERM)
+                await settled()
+                signal.raise_signal(signal.SIGINT)
+                await server.wait_closed()
+        assert gate.log == ["begins", "is cancelled"]
+
+    run(main)
+
+
+@needs_main_thread
+def test_a_server_that_ends_by_itself_waits_for_no_signal(run):
+    async def main():
+        before = signal.getsignal(signal.SIGTERM)
+        async with giambio.create_pool() as pool:
+            server = await serve(pool)
+            ending = pool.spawn(server.shutdown_on, signal.SIGTERM)
+            await settled()
+            server.stop_accepting()
+            await ending.join()
+            assert signal.getsignal(signal.SIGTERM) is before
+            with assert_checkpoints():
+                await server.shutdown_on(signal.SIGTERM)
+
+    run(main)
+
+
+# TLS
+
+
+def test_a_server_and_a_client_over_tls(run, certificates):
+    async def handler(stream):
+        assert isinstance(stream, giambio.TLSStream)
+        await echo(stream)
+
+    async def main():
+        async with giambio.create_pool() as pool:
+            server = await serve(pool, handler, tls=certificates.server())
+            client = await giambio.connect_tcp(
+                "127.0.0.1", server.port, tls=certificates.client(), server_hostname="giambio.test"
+            )
+            async with client:
+                await client.send_all(b"hello")
+                assert await client.receive() == b"hello"
+            by_address = await giambio.connect_tcp(
+                b"127.0.0.1", server.port, tls=certificates.client()
+            )
+            await by_address.aclose()
+            await server.drain()
+        assert server.statistics().failed == 0
+
+    run(main)
+
+
+def test_a_certificate_that_is_not_trusted_breaks_the_connecting(run, certificates, caplog):
+    import ssl
+
+    async def main():
+        async with giambio.create_pool() as pool:
+            server = await serve(pool, tls=certificates.server())
+            with pytest.raises(ssl.SSLCertVerificationError):
+                await giambio.connect_tcp("127.0.0.1", server.port, tls=True)
+            await settled()
+            assert server.statistics().failed == 1
+            pool.cancel()
+
+    with caplog.at_level(logging.DEBUG, "giambio.server"):
+        run(main)
+    assert [record.levelname for record in caplog.records] == ["DEBUG"]
+
+
+def test_a_handshake_that_takes_too_long_is_given_up(run, certificates, caplog):
+    async def main():
+        async with giambio.create_pool() as pool:
+            server = await serve(pool, tls=certificates.server(), tls_handshake_timeout=5)
+            async with await connect(server) as client:
+                assert await client.receive() == b""
+            assert server.statistics().failed == 1
+            pool.cancel()
+
+    with caplog.at_level(logging.DEBUG, "giambio.server"):
+        run(main)
+    assert "TooSlowError" in caplog.records[0].message
+    assert caplog.records[0].levelname == "DEBUG"
