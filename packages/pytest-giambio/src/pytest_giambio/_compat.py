@@ -63,12 +63,20 @@ def replaced_function(fixturedef: FixtureDef[Any], function: Callable[..., Any])
         fixturedef.func = original  # type: ignore[misc]
 
 
-def is_set_up_once(fixturedef: FixtureDef[Any]) -> bool:
+def is_of_pytest(fixturedef: FixtureDef[Any]) -> bool:
     """Whether a fixture is one of pytest's own, such as ``tmp_path``, and not a user's set-up."""
     if "_setup_" in fixturedef.argname and fixturedef.argname.startswith("_"):
         return False  # calls setup_method() or setup_function(), which are the user's
-    module = getattr(fixturedef.func, "__module__", "") or ""
-    return module.partition(".")[0] in ("_pytest", "pytest_giambio")
+    return _package_of(fixturedef.func) == "_pytest"
+
+
+def is_parameter(fixturedef: FixtureDef[Any]) -> bool:
+    """Whether a fixture only hands on what a test is parametrized with."""
+    return getattr(fixturedef.func, "__name__", "") == "get_direct_param_fixture_func"
+
+
+def _package_of(function: object) -> str:
+    return str(getattr(function, "__module__", "")).partition(".")[0]
 
 
 def show_warning(message: warnings.WarningMessage) -> None:

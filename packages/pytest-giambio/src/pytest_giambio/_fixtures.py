@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from giambio.lowlevel import current_task
 
-from ._compat import bound_function, is_set_up_once, item_of
+from . import _provided
+from ._compat import bound_function, is_of_pytest, item_of
 from ._items import (
     decide_runner,
     lives_in_loop,
@@ -36,10 +37,16 @@ def replacement(
     item = item_of(request)
     decide_runner(item)
     in_loop = lives_in_loop(fixturedef, item)
-    anew = fixturedef.scope == "function" and runs_often(item)
-    if anew and (in_loop or not (is_set_up_once(fixturedef) or _is_inside_loop())):
-        return _promising(fixturedef, request, item)
+    if fixturedef.scope == "function" and runs_often(item):
+        # What is set up once must have no memory, and what a running test asks for comes too late.
+        once = is_of_pytest(fixturedef) or _is_provided(fixturedef) or _is_inside_loop()
+        if in_loop or not once:
+            return _promising(fixturedef, request, item)
     return _setting_up(fixturedef, request, item) if in_loop else None
+
+
+def _is_provided(fixturedef: FixtureDef[Any]) -> bool:
+    return fixturedef.func.__module__ == _provided.__name__
 
 
 def _is_inside_loop() -> bool:

@@ -13,7 +13,8 @@ from ._compat import (
     active_fixtures,
     definitions,
     hypothesis_of,
-    is_set_up_once,
+    is_of_pytest,
+    is_parameter,
 )
 from ._decorator import is_giambio_fixture
 from ._marker import Settings, async_function, is_ours, read_marker
@@ -55,7 +56,7 @@ def prepare(item: pytest.Function) -> None:
 def _tell_hypothesis(item: pytest.Function) -> None:
     """Its check for fixtures that all examples share is for fixtures that all examples share."""
     if not any(
-        each.scope == "function" and is_set_up_once(each) and not is_giambio_fixture(each.func)
+        each.scope == "function" and is_of_pytest(each) and not is_parameter(each)
         for several in definitions(item).values()
         for each in several
     ):

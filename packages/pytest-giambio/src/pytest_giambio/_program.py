@@ -36,9 +36,8 @@ class Promise:
         return f"<fixture {self._name!r}>"
 
     def __getattr__(self, attribute: str) -> NoReturn:
-        if attribute.startswith("_"):
-            raise AttributeError(attribute)  # Python's own questions, and those of printers
-        raise RuntimeError(
+        # That, and not an error of our own, is what whoever asks with hasattr() needs to get.
+        raise AttributeError(
             f"fixture {self._name!r} has no value yet: its test is run several times, and the "
             "fixture is set up anew in each run; fixtures that outlive the test cannot use it"
         )
