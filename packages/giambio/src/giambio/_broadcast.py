@@ -71,7 +71,7 @@ class Broadcast(Generic[T]):
         overflow: What happens if it is full, unless it asks for something else.
 
     Raises:
-        ValueError: *capacity* is less than 1, or *overflow* is something else.
+        ValueError: *capacity* is less than 1 or a fraction, or *overflow* is something else.
     """
 
     __slots__ = ("_capacity", "_closed", "_full", "_overflow", "_senders", "_subscriptions")
@@ -112,7 +112,7 @@ class Broadcast(Generic[T]):
             is forgotten fills up, and then may keep all senders waiting.
 
         Raises:
-            ValueError: *capacity* is less than 1, or *overflow* is something else.
+            ValueError: *capacity* is less than 1 or a fraction, or *overflow* is something else.
             ResourceClosed: The broadcast is closed.
         """
         capacity = self._capacity if capacity is None else capacity

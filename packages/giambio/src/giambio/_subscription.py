@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+INFINITY = float("inf")
+
 Overflow: TypeAlias = Literal["wait", "drop_oldest", "drop_newest", "error"]
 """What happens to an item that a subscriber has no room for."""
 
@@ -231,8 +233,8 @@ class Subscription(Generic[T]):
 
 
 def check_options(capacity: float, overflow: str) -> None:
-    if not capacity >= 1:
-        raise ValueError(f"capacity must be at least 1, not {capacity!r}")
+    if not capacity >= 1 or (capacity != INFINITY and capacity % 1):
+        raise ValueError(f"capacity must be a whole number from 1, or infinity, not {capacity!r}")
     if overflow not in _POLICIES:
         raise ValueError(
             f"overflow must be one of {', '.join(map(repr, _POLICIES))}, not {overflow!r}"
