@@ -92,7 +92,11 @@ if TYPE_CHECKING:
     from ._policies import retry as retry
     from ._portal import Portal as Portal
     from ._portal import open_portal as open_portal
+    from ._process import Process as Process
+    from ._process import open_process as open_process
     from ._ratelimit import RateLimit as RateLimit
+    from ._run_process import ProcessFailed as ProcessFailed
+    from ._run_process import run_process as run_process
     from ._rwlock import RWLock as RWLock
     from ._select import Selected as Selected
     from ._select import after as after
@@ -158,6 +162,7 @@ _LAZY = {
     "merge": "_select",
     "open_pipe": "_pipes",
     "open_portal": "_portal",
+    "open_process": "_process",
     "open_signal_receiver": "_signals",
     "open_stderr": "_stdio",
     "open_stdin": "_stdio",
@@ -169,10 +174,13 @@ _LAZY = {
     "PipeSendStream": "_pipes",
     "Portal": "_portal",
     "PriorityQueue": "_ordered_queues",
+    "Process": "_process",
+    "ProcessFailed": "_run_process",
     "RateLimit": "_ratelimit",
     "ReceiveStream": "_streams",
     "retry": "_policies",
     "run_in_thread": "_threads",
+    "run_process": "_run_process",
     "RWLock": "_rwlock",
     "select": "_select",
     "Selected": "_select",
