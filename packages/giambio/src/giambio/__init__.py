@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from ._blocking_portal import start_blocking_portal as start_blocking_portal
     from ._bridge import ThreadQueue as ThreadQueue
     from ._broadcast import Broadcast as Broadcast
+    from ._futures import await_future as await_future
     from ._generators import GeneratorChannel as GeneratorChannel
     from ._generators import as_channel as as_channel
     from ._ordered_queues import LifoQueue as LifoQueue
@@ -139,6 +140,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _LAZY = {
+    "await_future": "_futures",
     "after": "_select",
     "as_channel": "_generators",
     "AsyncSocket": "socket",
