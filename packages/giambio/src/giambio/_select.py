@@ -55,10 +55,19 @@ def sending(target: SelectableForSending, item: Any) -> Case:
     """As an argument of `select`: send an item.
 
     Args:
-        target: Where to: a `SendChannel`, or something with a ``put``, such as a `Queue`.
+        target: Where to: a `SendChannel`, a `Broadcast`, or a queue to put it into.
         item: What to send. It is sent only if this is what is selected.
+
+    Raises:
+        TypeError: Nothing can be sent into *target*.
     """
-    return target.select_sending(item)
+    try:
+        make = target.select_sending
+    except AttributeError:
+        raise TypeError(
+            f"cannot send into {target!r}: give it a channel, a queue or a broadcast"
+        ) from None
+    return make(item)
 
 
 async def select(*cases: Selectable | after, in_order: bool = False) -> Selected:
@@ -73,8 +82,8 @@ async def select(*cases: Selectable | after, in_order: bool = False) -> Selected
     Args:
         *cases: A channel, a subscription or a queue to receive from; an event to wait for;
             `sending` to send; `after` for a timeout. Each may appear once.
-        in_order: What happens if several are possible at once. By default one of them is picked
-            evenly, so that none is starved; if true, the first of the arguments is taken.
+        in_order: What happens if several are possible at once. By default the look at them begins
+            with another one each time, so that none is starved; if true, with the first argument.
 
     Returns:
         Which one it was, and what was received.
@@ -192,7 +201,8 @@ class merge(Generic[T]):  # noqa: N801
     __slots__ = ("_sources",)
 
     def __init__(self, *sources: Selectable) -> None:
-        self._sources = list(sources)
+        # In order, and without those that have ended.
+        self._sources = dict.fromkeys(sources)
 
     def __aiter__(self) -> Self:
         return self
@@ -207,13 +217,14 @@ class merge(Generic[T]):  # noqa: N801
         Checkpoint: always. If it raises, no item was taken.
         """
         while self._sources:
-            outcome = await _choose(self._sources, in_order=False)
+            sources = tuple(self._sources)
+            outcome = await _choose(sources, in_order=False)
             if outcome.error is None:
                 value: T = outcome.value
                 return value
             if not isinstance(outcome.error, EndOfChannel):
                 raise outcome.error
-            del self._sources[outcome.position]
+            self._sources.pop(sources[outcome.position], None)
         if checkpoint_due():
             await checkpoint()
         raise StopAsyncIteration

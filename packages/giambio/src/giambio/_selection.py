@@ -28,7 +28,7 @@ class Case:
     """One of the things that a `select` may do.
 
     Args:
-        source: What it is done with: a channel, a queue, an event.
+        source: What it is done with: a channel, a queue, an event. It is what a report shows.
         attempt: A plain function that does it if that is possible at once and returns the result, or
             raises `WouldBlock`; any other error leaves the select.
         queue: Where to wait otherwise. Whoever unparks a task there calls `settle` first, and gives
