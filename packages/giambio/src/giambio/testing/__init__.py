@@ -16,6 +16,9 @@ from ._explore import explore as explore
 from ._failure import Deviation as Deviation
 from ._failure import ExplorationFailure as ExplorationFailure
 from ._failure import Report as Report
+from ._fault_proxy import Break as Break
+from ._fault_proxy import Line as Line
+from ._fault_proxy import serve_fault_proxy as serve_fault_proxy
 from ._network import Fault as Fault
 from ._network import MemoryNetwork as MemoryNetwork
 from ._network import current_network as current_network
