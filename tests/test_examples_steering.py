@@ -60,6 +60,16 @@ def test_a_library_of_asyncio():
     assert run_example("in_asyncio") == ["cancellable", "readable", "structured"]
 
 
+def test_loops_in_threads():
+    assert run_example("loops_in_threads") == [
+        "and 1",
+        "hare 2",
+        "sleeps 1",
+        "the 3",
+        "tortoise 1",
+    ]
+
+
 CLICK_AND_WATCH = """
 import tkinter as tk, in_tk
 from giambio.hosting import TkHost, start_in
