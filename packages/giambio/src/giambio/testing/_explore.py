@@ -197,7 +197,7 @@ class _Explorer:
             if difference is not None:
                 self._refuse(difference, finding or again)
         if finding is not None:
-            self._fail(finding, first.picks, seed, f"in any case (seed {seed})")
+            self._fail(finding, first.picks, seed, f"in the first run (seed {seed})")
         return first
 
     # Failing

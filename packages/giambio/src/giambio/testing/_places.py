@@ -55,7 +55,9 @@ def is_of_the_program(frame: FrameType) -> bool:
 def place_of_frame(frame: FrameType, line: int | None = None) -> Place:
     """Return where a frame stands, or the *line* of it that is meant."""
     code = frame.f_code
-    return Place(code.co_filename, line or frame.f_lineno, code.co_qualname)
+    # Of a function in a function its own name is enough: the line is there, too.
+    name = code.co_qualname.rpartition("<locals>.")[2]
+    return Place(code.co_filename, line or frame.f_lineno, name)
 
 
 def place_of_task(task: Task[Any]) -> Place | None:

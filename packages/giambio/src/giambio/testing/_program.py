@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from ._strategies import Recorder
 
     Main = Callable[[], Coroutine[Any, Any, object]]
+
+
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 class Kind(Enum):
@@ -53,7 +57,8 @@ class Finding(NamedTuple):
         return (self.kind, type(self.error), place and (place.file, place.line))
 
     def __str__(self) -> str:
-        return self.text if self.kind is Kind.ERROR else f"{self.kind.value}: {self.text}"
+        text = _ADDRESS.sub("", self.text)  # which would be another one each time
+        return text if self.kind is Kind.ERROR else f"{self.kind.value}: {text}"
 
 
 class Oracles(NamedTuple):
