@@ -77,11 +77,15 @@ if TYPE_CHECKING:
     from ._blocking_portal import start_blocking_portal as start_blocking_portal
     from ._bridge import ThreadQueue as ThreadQueue
     from ._broadcast import Broadcast as Broadcast
+    from ._files import AsyncFile as AsyncFile
+    from ._files import open_file as open_file
+    from ._files import wrap_file as wrap_file
     from ._futures import await_future as await_future
     from ._generators import GeneratorChannel as GeneratorChannel
     from ._generators import as_channel as as_channel
     from ._ordered_queues import LifoQueue as LifoQueue
     from ._ordered_queues import PriorityQueue as PriorityQueue
+    from ._path import Path as Path
     from ._pipes import PipeReceiveStream as PipeReceiveStream
     from ._pipes import PipeSendStream as PipeSendStream
     from ._pipes import open_pipe as open_pipe
@@ -122,6 +126,8 @@ if TYPE_CHECKING:
     from ._tcp import connect_tcp as connect_tcp
     from ._tcp import open_tcp_listeners as open_tcp_listeners
     from ._tcp import serve_tcp as serve_tcp
+    from ._temporary import TemporaryDirectory as TemporaryDirectory
+    from ._temporary import open_temporary_file as open_temporary_file
     from ._threads import default_thread_limiter as default_thread_limiter
     from ._threads import run_in_thread as run_in_thread
     from ._tls import TLSStream as TLSStream
@@ -140,11 +146,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _LAZY = {
-    "await_future": "_futures",
     "after": "_select",
     "as_channel": "_generators",
+    "AsyncFile": "_files",
     "AsyncSocket": "socket",
     "Attempt": "_policies",
+    "await_future": "_futures",
     "Barrier": "_barrier",
     "Broadcast": "_broadcast",
     "cleanup": "_policies",
@@ -162,6 +169,7 @@ _LAZY = {
     "LifoQueue": "_ordered_queues",
     "lowlevel": "",
     "merge": "_select",
+    "open_file": "_files",
     "open_pipe": "_pipes",
     "open_portal": "_portal",
     "open_process": "_process",
@@ -170,8 +178,10 @@ _LAZY = {
     "open_stdin": "_stdio",
     "open_stdout": "_stdio",
     "open_tcp_listeners": "_tcp",
+    "open_temporary_file": "_temporary",
     "open_udp_endpoint": "_udp",
     "open_unix_listener": "_unix",
+    "Path": "_path",
     "PipeReceiveStream": "_pipes",
     "PipeSendStream": "_pipes",
     "Portal": "_portal",
@@ -200,6 +210,7 @@ _LAZY = {
     "start_blocking_portal": "_blocking_portal",
     "Stream": "_streams",
     "Subscription": "_subscription",
+    "TemporaryDirectory": "_temporary",
     "testing": "",
     "ThreadQueue": "_bridge",
     "Tick": "_policies",
@@ -208,6 +219,7 @@ _LAZY = {
     "UDPConnection": "_udp",
     "UDPEndpoint": "_udp",
     "Value": "_value",
+    "wrap_file": "_files",
     "wrap_socket": "socket",
 }
 
