@@ -216,7 +216,7 @@ def test_hypothesis_shrinks_failures_of_async_methods(marked):
     pytest.importorskip("hypothesis")
     result = marked(
         """
-        from hypothesis import given, settings, strategies as st
+        from hypothesis import Phase, given, settings, strategies as st
 
         class TestIt:
             @pytest.fixture
@@ -224,7 +224,7 @@ def test_hypothesis_shrinks_failures_of_async_methods(marked):
                 self.limit = 10
                 return self
 
-            @settings(database=None)
+            @settings(database=None, phases=[Phase.generate, Phase.shrink])
             @given(number=st.integers(0, 1000))
             async def test_it(self, limit, number):
                 await giambio.sleep(0)
@@ -297,14 +297,14 @@ def test_a_fixture_that_stops_the_test_in_each_example_fails_it(marked):
     pytest.importorskip("hypothesis")
     result = marked(
         """
-        from hypothesis import given, settings, strategies as st
+        from hypothesis import Phase, given, settings, strategies as st
 
         @pytest.fixture
         async def impatient(giambio_clock):
             async with giambio.skip_after(1):
                 yield
 
-        @settings(max_examples=2, database=None)
+        @settings(max_examples=2, database=None, phases=[Phase.generate])
         @given(number=st.integers())
         async def test_it(impatient, number): await giambio.sleep(2)
         """,

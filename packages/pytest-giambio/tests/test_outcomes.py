@@ -249,7 +249,9 @@ def test_a_lone_odd_error_becomes_one_that_does_not_end_the_session():
 
 def test_odd_errors_in_groups_become_others_too():
     group = BaseExceptionGroup("two", [ValueError(), BaseExceptionGroup("one", [Odd()])])
+    group.add_note("a note")
     simple = simplify(group)
+    assert simple.__notes__ == ["a note"]
     assert type(simple) is ExceptionGroup
     assert [type(each) for each in simple.exceptions] == [ValueError, RuntimeError]
 

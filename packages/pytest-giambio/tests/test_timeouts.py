@@ -209,8 +209,10 @@ def test_any_plugin_with_its_hooks_is_paused_while_the_loop_runs(marked):
                 timeout: float
 
             class Hooks:
+                @staticmethod
                 @pytest.hookspec(firstresult=True)
                 def pytest_timeout_set_timer(item, settings): pass
+                @staticmethod
                 @pytest.hookspec(firstresult=True)
                 def pytest_timeout_cancel_timer(item): pass
 

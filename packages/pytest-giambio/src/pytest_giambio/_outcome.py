@@ -57,7 +57,10 @@ def simplify(error: BaseException) -> BaseException:
         return chosen
     if isinstance(error, BaseExceptionGroup) and not isinstance(error, ExceptionGroup):
         # pytest takes anything that is no Exception for the end of everything.
-        return ExceptionGroup(error.message, [_as_exception(each) for each in errors])
+        group = ExceptionGroup(error.message, [_as_exception(each) for each in errors])
+        for note in getattr(error, "__notes__", ()):
+            group.add_note(note)
+        return group.with_traceback(error.__traceback__)
     return error if isinstance(error, (Exception, *_OUTCOMES, *_ENDS_SESSION)) else _foreign(error)
 
 
