@@ -65,9 +65,12 @@ class ThreadQueue(Generic[T]):
 
     Tasks await: ``await queue.get()``. Threads, those of `run_in_thread` or any others, use the methods
     of `blocking`: ``queue.blocking.put(item)``. Items come out in the order in which they went in.
+    Tasks are served in the order in which they came, and so are threads, but not each with regard to
+    the other: a thread that comes just then may take what a task waits for.
 
     It may be made anywhere; its tasks must all be of one run. At the end of that run it is closed, so
-    that no thread is left waiting: threads can still get what is in it.
+    that no thread is left waiting: threads can still get what is in it. Used with ``with``, by a task
+    or a thread, it is closed at the end of the block.
 
     Args:
         maxsize: How many items it holds; putting more waits. Zero or less sets no limit.
@@ -248,6 +251,12 @@ class ThreadQueue(Generic[T]):
         self._join_run().call_soon_threadsafe(self._serve)
 
     # For both
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
 
     def close(self, *, drain: bool = True) -> list[T]:
         """Close the queue: nothing can be put any more. From any thread; closing twice is fine.
