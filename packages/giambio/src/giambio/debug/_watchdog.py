@@ -34,14 +34,12 @@ class SlowStep(NamedTuple):
 class _Step:
     """A step that is running, as far as is known."""
 
-    __slots__ = ("barked", "began", "over", "task")
+    __slots__ = ("began", "over", "task")
 
     def __init__(self, task: Task[Any], began: float) -> None:
         self.task = task
         self.began = began
-        self.barked = False
-        # Set when it was seen that the step has ended. Nothing else clears a record, so without
-        # this a watchdog that was removed from a running loop would bark at later steps.
+        # Whether it was shown and has ended since. Nothing else tells of its end.
         self.over = False
 
 
@@ -88,8 +86,9 @@ class SlowStepWatchdog:
 
     def on_exit(self) -> None:
         """Stop to watch the loop that has ended."""
-        for scheduler in [each for each in self._steps if each.done()]:
-            del self._steps[scheduler]
+        for scheduler in list(self._steps):
+            if scheduler.done():
+                self._steps.pop(scheduler, None)
         if not self._steps:
             self.close()
 
@@ -100,7 +99,11 @@ class SlowStepWatchdog:
             self._start()
 
     def close(self) -> None:
-        """Stop the thread. The end of a run does that, too; a further step starts it again."""
+        """Stop to watch, for a watchdog that was removed from a running loop.
+
+        The end of a run does that, too. A further step that it is told of starts it again.
+        """
+        self._steps.clear()
         thread, self._thread = self._thread, None
         if thread is not None:
             self._stop.set()
@@ -116,30 +119,41 @@ class SlowStepWatchdog:
 
     def _watch(self, stop: threading.Event) -> None:
         pause = self.seconds / 4
+        # The step of each loop that was shown and has not ended.
+        shown: dict[AsyncScheduler, _Step] = {}
         while not stop.wait(pause):
             now = time.perf_counter()
-            for step in tuple(self._steps.values()):
-                self._look_at(step, now)
+            for scheduler, step in list(self._steps.items()):
+                # Not so either just before the step begins.
+                runs = step.task.state is TaskState.RUNNING
+                slow = shown.get(scheduler)
+                if slow is None:
+                    if runs and not step.over and self._show(step, now - step.began):
+                        shown[scheduler] = step
+                elif slow is not step or not runs:
+                    del shown[scheduler]
+                    slow.over = True
+                    self._say_end(slow, (now if slow is step else step.began) - slow.began)
 
-    def _look_at(self, step: _Step, now: float) -> None:
-        if step.over:
-            return
-        seconds = now - step.began
-        if step.task.state is not TaskState.RUNNING:
-            step.over = True
-            if step.barked and self._report == self._print:
-                self._say(
-                    f"giambio: that step of task {step.task.name!r} took about "
-                    f"{format_seconds(seconds)}"
-                )
-        elif seconds >= self.seconds and not step.barked:
-            stack = running_stack(step.task)
-            if stack is not None and step in self._steps.values():
-                step.barked = True
-                try:
-                    self._report(SlowStep(step.task, seconds, tuple(stack[1])))
-                except Exception:  # the next slow step is to be reported all the same
-                    sys.excepthook(*sys.exc_info())
+    def _show(self, step: _Step, seconds: float) -> bool:
+        """Report a step if it is slow. Returns whether it was."""
+        if seconds < self.seconds:
+            return False
+        stack = running_stack(step.task)
+        if stack is None or step not in self._steps.values():
+            return False
+        try:
+            self._report(SlowStep(step.task, seconds, tuple(stack[1])))
+        except Exception:  # the next slow step is to be reported all the same
+            sys.excepthook(*sys.exc_info())
+        return True
+
+    def _say_end(self, step: _Step, seconds: float) -> None:
+        if self._report == self._print:
+            self._say(
+                f"giambio: that step of task {step.task.name!r} took about "
+                f"{format_seconds(seconds)}"
+            )
 
     def _print(self, slow: SlowStep) -> None:
         self._say(
