@@ -19,6 +19,10 @@ from ._failure import Report as Report
 from ._fault_proxy import Break as Break
 from ._fault_proxy import Line as Line
 from ._fault_proxy import serve_fault_proxy as serve_fault_proxy
+from ._memory import MemoryReceiveStream as MemoryReceiveStream
+from ._memory import MemorySendStream as MemorySendStream
+from ._memory import memory_pipe as memory_pipe
+from ._memory import memory_stream_pair as memory_stream_pair
 from ._network import Fault as Fault
 from ._network import MemoryNetwork as MemoryNetwork
 from ._network import current_network as current_network

@@ -234,14 +234,13 @@ class _Explorer:
         recipe = Recipe(checksum(self._label), seed, tuple(precedences), trace.checksum())
         string = recipe.encode()
         order = deviations(precedences, trace)
-        network = self._program.network
         how = self._replay_with or how_to_replay(self._label)
         text = describe(
             finding,
             order,
             what=self._label,
             found=found,
-            faults=() if network is None else network.faults,
+            faults=self._program.faults,
             replay=how.format(replay=string),
         )
         raise ExplorationFailure(text, string, finding.kind.value, order) from finding.error

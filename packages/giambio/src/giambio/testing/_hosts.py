@@ -81,7 +81,9 @@ class Hosts:
         """Resolve the name of a host."""
         name = host.decode() if isinstance(host, bytes) else host
         numeric = flags | _stdlib.AI_NUMERICHOST
-        if name is None or name == "" or _is_numeric(name):
+        if not name and not family and not self._ipv6:
+            family = _stdlib.AF_INET
+        if not name or _is_numeric(name):
             return list(_stdlib.getaddrinfo(name or None, port, family, type, proto, numeric))
         families = [_stdlib.AF_INET6, _stdlib.AF_INET] if self._ipv6 else [_stdlib.AF_INET]
         found: list[AddressInfo] = []

@@ -80,7 +80,7 @@ class MemorySocket(_stdlib.socket):
 
     def __del__(self) -> None:
         if getattr(self, "_fd", -1) != -1:
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+            self.complain()
 
     # What it is
 
@@ -145,6 +145,8 @@ class MemorySocket(_stdlib.socket):
     def bind(self, address: Any) -> None:
         if self.bound is not None:
             raise failure(errno.EINVAL)
+        if self._family not in INET and address[:1] not in ("\0", b"\0"):
+            self._network.refuse(f"a socket with the file {address!r}, instead of a mere name,")
         self._network.hosts.bind(self, address)
 
     def connect_pair(self, other: MemorySocket) -> None:
@@ -166,6 +168,10 @@ class MemorySocket(_stdlib.socket):
 
     def dup(self) -> NoReturn:
         self._network.refuse("duplicating a socket")
+
+    def complain(self) -> None:
+        """Warn that it was not closed."""
+        warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=3)
 
     def readiness(self) -> int:
         """Return what would not wait, as a mask."""
@@ -250,12 +256,14 @@ class DatagramSocket(MemorySocket):
         self.changed()
 
     def readiness(self) -> int:
-        return (READ if self._arrived or self._is_shut else 0) | WRITE
+        error = READ | ERROR if self._error else 0
+        return (READ if self._arrived or self._is_shut else 0) | WRITE | error
 
     def recv(self, bufsize: int, flags: int = 0) -> bytes:
         return self.recvfrom(bufsize, flags)[0]
 
     def recvfrom(self, bufsize: int, flags: int = 0) -> tuple[bytes, Any]:
+        self._raise_error()
         if not self._arrived:
             if self._is_shut:
                 return b"", None
@@ -270,6 +278,7 @@ class DatagramSocket(MemorySocket):
 
     def sendto(self, data: Any, *args: Any) -> int:
         """Send; with the address, or flags and the address."""
+        self._raise_error()
         address = args[-1]
         content = bytes(data)
         if len(content) > _LARGEST_DATAGRAM:
@@ -280,7 +289,7 @@ class DatagramSocket(MemorySocket):
             if flow is None:
                 flow = self._flows[address] = self._network.new_flow(self.host.name, target.name)
             arrive = self._arrival_of(content, address, target)
-            self._network.send_datagram(flow, self.host.name, target.name, arrive)
+            self._network.send_datagram(self, flow, target, arrive)
         return len(content)
 
     def _arrival_of(self, content: bytes, address: Any, target: Host) -> Callable[[], None]:
@@ -290,6 +299,9 @@ class DatagramSocket(MemorySocket):
             receiver = self._network.hosts.receiver(target, self, address)
             if isinstance(receiver, DatagramSocket):
                 receiver.take(content, source)
+            elif self.remote == address and not self.is_closed:
+                self._error = errno.ECONNREFUSED  # as a router would say
+                self.changed()
 
         return arrive
 

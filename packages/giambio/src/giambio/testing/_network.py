@@ -212,9 +212,15 @@ class MemoryNetwork:
         """Return when something arrives next; ``inf`` for never."""
         return self._wire.next_arrival()
 
-    def abandon(self) -> None:
-        """Close all sockets. The run has failed, so that they are open is not a finding."""
+    def close(self, *, complain: bool) -> None:
+        """Close what is open at the end of a run.
+
+        Args:
+            complain: Whether to warn of it, as the sockets would do themselves when they are dropped.
+        """
         for sock in list(self._sockets.values()):
+            if complain:
+                sock.complain()
             sock.close()
 
     def take_changed(self) -> list[int]:
@@ -268,6 +274,7 @@ class MemoryNetwork:
 
     def is_readable(self, sock: _stdlib.socket) -> bool:
         """Whether reading would not wait."""
+        self.deliver()
         return bool(self.readiness(sock.fileno()) & READ)
 
     def getaddrinfo(
@@ -340,10 +347,14 @@ class MemoryNetwork:
         self._wire.send(Packet(source, target.name, arrive, False), when)
 
     def send_datagram(
-        self, flow: Flow, source: str, target: str, arrive: Callable[[], None]
+        self, sender: MemorySocket, flow: Flow, host: Host, arrive: Callable[[], None]
     ) -> None:
         """Send a datagram."""
+        source, target = sender.host.name, host.name
         now = self.now()
+        if sender.family not in INET:
+            self._wire.send(Packet(source, target, arrive, True), now)
+            return
         arrivals = [] if self._wire.is_cut(source, target) else flow.datagram_arrivals(now)
         if len(arrivals) != 1:
             what = "arrives twice" if arrivals else "is lost"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from giambio_kernel import Task
 
-    from ._network import MemoryNetwork
+    from ._network import Fault, MemoryNetwork
     from ._strategies import Recorder
 
     Main = Callable[[], Coroutine[Any, Any, object]]
@@ -111,8 +111,8 @@ class Program:
         self._loose_ends = LooseEnds()
         self._random_state: object = None
         self._collects = False
-        # Of the last run.
-        self.network: MemoryNetwork | None = None
+        # What the network did to the last run.
+        self.faults: list[Fault] = []
 
     @property
     def has_network(self) -> bool:
@@ -141,7 +141,6 @@ class Program:
 
         if self._oracles.leftovers:
             self._watch.__exit__(exc_type, exc, traceback)
-        self.network = None
         self._loose_ends.__exit__(exc_type, exc, traceback)
         if self._collects:
             gc.enable()
@@ -185,21 +184,22 @@ class Program:
         random.seed(seed)
         self._watch.forget()
         self._loose_ends.forget()
-        self.network = None if self._network is None else self._network.renewed(seed)
+        network = None if self._network is None else self._network.renewed(seed)
+        self.faults = [] if network is None else network.faults
         always = None
         if self._oracles.always is not None:
             always = _Always(self._oracles.always)
             debuggers = [*debuggers, always]
         world: AsyncScheduler
         if self._isolated:
-            world = World(policy, self.network, debuggers)
+            world = World(policy, network, debuggers)
         else:
             world = AsyncScheduler(
                 clock=VirtualClock(), policy=policy, debugger=list(debuggers), deadlock="raise"
             )
         finding = self._drive(world, policy, main)
-        if finding is not None and self.network is not None:
-            self.network.abandon()
+        if network is not None:
+            network.close(complain=finding is None)
         if isinstance(world, World) and world.escaped is not None:
             raise world.escaped
         if always is not None and always.error is not None:

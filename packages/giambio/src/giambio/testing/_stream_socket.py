@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from ._memory_socket import (
     ERROR,
     HANGUP,
-    INET,
     READ,
     READ_HANGUP,
     WRITE,
@@ -124,8 +123,6 @@ class StreamSocket(MemorySocket):
             target = network.hosts.host_at(self, address)
         except OSError as error:
             return error.errno or errno.EINVAL
-        if self._family not in INET and network.hosts.receiver(target, self, address) is None:
-            return errno.ENOENT
         self._is_connecting = True
         self._flow = network.new_flow(self.host.name, target.name)
         network.call_later(_GIVEN_UP_AFTER, self._give_up)
