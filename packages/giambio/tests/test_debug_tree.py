@@ -360,6 +360,7 @@ def test_a_file_that_cannot_take_all_characters_gets_others():
         (0.0123, "12.3 ms"),
         (3.21, "3.21 s"),
         (250, "4 min 10 s"),
+        (3599.7, "1 h 0 min"),
         (7500, "2 h 5 min"),
         (400_000, "4 days"),
     ],

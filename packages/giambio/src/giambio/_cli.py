@@ -135,9 +135,10 @@ def _run(args: Namespace) -> int:
         if is_module:
             runpy.run_module(name, run_name="__main__", alter_sys=True)
         else:
+            path = os.path.abspath(name)
             sys.argv[0] = name
-            sys.path[0] = os.path.dirname(os.path.abspath(name))
-            runpy.run_path(name, run_name="__main__")
+            sys.path[0] = os.path.dirname(path)
+            runpy.run_path(path, run_name="__main__")
     return 0
 
 

@@ -5,6 +5,7 @@
   a `Monitor` for whoever asks from another terminal, with ``python -m giambio tree PID``;
 - `PrintDebugger` and `LogDebugger` tell every event, `ChromeTracer` draws them on a time line;
 - `SlowStepWatchdog` and `BusyWaitDetector` find tasks that keep others from running;
+- `find_deadlocks` and `DeadlockDetector` find tasks that wait for each other while others go on;
 - `BaseDebugger` is what to build a debugger of one's own on.
 """
 
@@ -13,6 +14,10 @@ from __future__ import annotations
 from ._base import BaseDebugger as BaseDebugger
 from ._busywait import BusyTask as BusyTask
 from ._busywait import BusyWaitDetector as BusyWaitDetector
+from ._deadlocks import Blocked as Blocked
+from ._deadlocks import Deadlock as Deadlock
+from ._deadlocks import DeadlockDetector as DeadlockDetector
+from ._deadlocks import find_deadlocks as find_deadlocks
 from ._monitor import Monitor as Monitor
 from ._narrator import LogDebugger as LogDebugger
 from ._narrator import PrintDebugger as PrintDebugger

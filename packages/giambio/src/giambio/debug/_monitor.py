@@ -8,6 +8,7 @@ answers also when a loop is stuck in a long step; then it says so, and where.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import selectors
 import socket
@@ -120,7 +121,8 @@ class Monitor:
         if os.getpid() == self._pid:
             self._waker.send(b"\0")
             self._thread.join()
-            os.unlink(path)
+            with contextlib.suppress(FileNotFoundError):  # somebody has tidied up
+                os.unlink(path)
         # A forked child has copies of the sockets, but neither the thread nor the file is its own.
         for each in (self._listener, self._alarm, self._waker):
             each.close()

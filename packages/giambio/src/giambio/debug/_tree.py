@@ -233,7 +233,7 @@ def summary(view: LoopView) -> str:
     words = [f"{len(states)} task{'s' * (len(states) != 1)}"]
     if ready:
         words.append(f"{ready} ready")
-    if view.next_deadline is not None:
+    elif view.next_deadline is not None and view.stuck is None:
         words.append(f"next timer in {format_seconds(view.next_deadline)}")
     if view.stuck is not None:
         stuck = [task for task in view.tasks if task.state == "running"]

@@ -146,7 +146,7 @@ def _look_at_task(
     innermost = running[1] if running else []
     frames = innermost if state is TaskState.RUNNING else task.stack()
     owner = task.pool.owner
-    deadline = _deadline(task)
+    deadline = deadline_of(task)
     doing = describe_wait(task, now)
     if task.state is not state:
         raise RuntimeError(f"{task!r} has moved")
@@ -164,8 +164,8 @@ def _look_at_task(
     )
 
 
-def _deadline(task: Task[Any]) -> float:
-    """When the task will be cancelled as far as is known."""
+def deadline_of(task: Task[Any]) -> float:
+    """Return when a task will be cancelled as far as is known, on the loop's clock."""
     earliest = INFINITY
     scope: CancelScope | None = task.scope
     while scope is not None:
@@ -290,8 +290,8 @@ def format_seconds(seconds: float) -> str:
         return f"{seconds * 1e3:.3g} ms"
     if seconds < 100.0:
         return f"{seconds:.3g} s"
-    if seconds < 6000.0:
-        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
-    if seconds < 360_000.0:
-        return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
-    return f"{seconds // 86400:.0f} days"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours == 0:
+        return f"{minutes} min {rest} s"
+    return f"{hours} h {minutes} min" if hours < 100 else f"{hours // 24} days"
