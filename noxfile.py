@@ -32,6 +32,8 @@ TEST_TOOLS = [
     "hypothesis>=6.100",
     "coverage[toml]>=7.6",
     "trustme>=1.1",
+    "h11>=0.14",  # protocols without I/O, for the examples
+    "wsproto>=1.2",
     "aiosqlite>=0.20",  # a library that needs asyncio, for the bridge to it
 ]
 COVERAGE = {"giambio_kernel": 95, "giambio": 95}

@@ -32,17 +32,13 @@ def through_proxy(run, talk, handler=echo, **lines):
         async with giambio.create_pool() as pool:
             errors = []
             server = await pool.start(
-                lambda **more: giambio.serve_tcp(
-                    handler,
-                    0,
-                    host="127.0.0.1",
-                    on_error=lambda error, sock: errors.append(error),
-                    **more,
-                )
+                giambio.serve_tcp,
+                handler,
+                0,
+                host="127.0.0.1",
+                on_error=lambda error, sock: errors.append(error),
             )
-            proxy = await pool.start(
-                lambda **more: serve_fault_proxy("127.0.0.1", server.port, **lines, **more)
-            )
+            proxy = await pool.start(serve_fault_proxy, "127.0.0.1", server.port, **lines)
             async with await giambio.connect_tcp("127.0.0.1", proxy.port) as client:
                 result = await talk(client)
             await proxy.drain(grace=1)
@@ -179,13 +175,9 @@ def test_tls_survives_being_taken_apart(run, certificates):
     async def talk(message, **lines):
         async with giambio.create_pool() as pool:
             server = await pool.start(
-                lambda **more: giambio.serve_tcp(
-                    echo, 0, host="127.0.0.1", tls=certificates.server(), **more
-                )
+                giambio.serve_tcp, echo, 0, host="127.0.0.1", tls=certificates.server()
             )
-            proxy = await pool.start(
-                lambda **more: serve_fault_proxy("127.0.0.1", server.port, **lines, **more)
-            )
+            proxy = await pool.start(serve_fault_proxy, "127.0.0.1", server.port, **lines)
             try:
                 async with await giambio.connect_tcp(
                     "127.0.0.1",

@@ -240,9 +240,7 @@ def test_several_listeners_share_the_limit(run):
             listeners = [
                 (await giambio.open_tcp_listeners(0, host="127.0.0.1"))[0] for _ in range(3)
             ]
-            server = await pool.start(
-                lambda **more: giambio.serve_listeners(gate, listeners, max_clients=1, **more)
-            )
+            server = await pool.start(giambio.serve_listeners, gate, listeners, max_clients=1)
             ports = [listener.getsockname()[1] for listener in listeners]
             clients = [await giambio.connect_tcp("127.0.0.1", port) for port in ports]
             await settled()
@@ -264,9 +262,7 @@ def test_draining_does_not_wait_for_clients_that_wait_for_room(run):
             listeners = [
                 (await giambio.open_tcp_listeners(0, host="127.0.0.1"))[0] for _ in range(2)
             ]
-            server = await pool.start(
-                lambda **more: giambio.serve_listeners(gate, listeners, max_clients=1, **more)
-            )
+            server = await pool.start(giambio.serve_listeners, gate, listeners, max_clients=1)
             ports = [listener.getsockname()[1] for listener in listeners]
             clients = [await giambio.connect_tcp("127.0.0.1", port) for port in ports]
             await settled()

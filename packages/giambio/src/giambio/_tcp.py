@@ -60,6 +60,18 @@ async def connect_tcp(
 ) -> TLSStream: ...
 
 
+@overload
+async def connect_tcp(
+    host: str | bytes,
+    port: int | str,
+    *,
+    local_address: str | tuple[str, int] | None = None,
+    happy_eyeballs_delay: float = _ATTEMPT_DELAY,
+    tls: ssl.SSLContext | bool | None,
+    server_hostname: str | None = None,
+) -> AsyncSocket | TLSStream: ...
+
+
 async def connect_tcp(
     host: str | bytes,
     port: int | str,
