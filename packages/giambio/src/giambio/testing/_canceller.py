@@ -70,6 +70,7 @@ class Canceller:
         self._point = point
         self._target: Task[Any] | None = None
         self._scope = CancelScope()
+        self._a_task_failed = False
         self.sites: list[Site] = []
         self.fired = False
 
@@ -83,8 +84,14 @@ class Canceller:
         return in_scope
 
     def was_swallowed(self) -> bool:
-        """Whether the program was cancelled, saw it, and has gone on to its end all the same."""
+        """Whether the program was cancelled, saw it, and has gone on to its end all the same.
+
+        When a task failed as well, its error goes first, and the cancellation waits for a checkpoint
+        that need not come; so nothing can be said then.
+        """
         scope = self._scope
+        if self._a_task_failed:
+            return False
         return bool(scope.deliveries) and not scope.cancelled_caught
 
     # The debugger
@@ -93,6 +100,10 @@ class Canceller:
         """Find the target."""
         if self._target is None and task.name == self._name:
             self._target = task
+
+    def on_exception_raised(self, task: Task[Any], exc: BaseException) -> None:
+        """Note that a task has failed."""
+        self._a_task_failed = True
 
     def before_task_step(self, task: Task[Any]) -> None:
         """Cancel before the step, or in the middle of it."""
