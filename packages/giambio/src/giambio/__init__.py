@@ -77,9 +77,12 @@ if TYPE_CHECKING:
     from ._blocking_portal import start_blocking_portal as start_blocking_portal
     from ._bridge import ThreadQueue as ThreadQueue
     from ._broadcast import Broadcast as Broadcast
+    from ._buffered import BufferedStream as BufferedStream
     from ._files import AsyncFile as AsyncFile
     from ._files import open_file as open_file
     from ._files import wrap_file as wrap_file
+    from ._framing import DelimitedStream as DelimitedStream
+    from ._framing import LengthPrefixedStream as LengthPrefixedStream
     from ._futures import await_future as await_future
     from ._generators import GeneratorChannel as GeneratorChannel
     from ._generators import as_channel as as_channel
@@ -128,6 +131,7 @@ if TYPE_CHECKING:
     from ._tcp import serve_tcp as serve_tcp
     from ._temporary import TemporaryDirectory as TemporaryDirectory
     from ._temporary import open_temporary_file as open_temporary_file
+    from ._text import TextStream as TextStream
     from ._threads import default_thread_limiter as default_thread_limiter
     from ._threads import run_in_thread as run_in_thread
     from ._tls import TLSStream as TLSStream
@@ -154,18 +158,21 @@ _LAZY = {
     "await_future": "_futures",
     "Barrier": "_barrier",
     "Broadcast": "_broadcast",
+    "BufferedStream": "_buffered",
     "cleanup": "_policies",
     "connect_tcp": "_tcp",
     "connect_udp": "_udp",
     "connect_unix": "_unix",
     "debug": "",
     "default_thread_limiter": "_threads",
+    "DelimitedStream": "_framing",
     "every": "_policies",
     "exponential": "_policies",
     "from_thread": "",
     "GeneratorChannel": "_generators",
     "HalfCloseableStream": "_streams",
     "hosting": "",
+    "LengthPrefixedStream": "_framing",
     "LifoQueue": "_ordered_queues",
     "lowlevel": "",
     "merge": "_select",
@@ -212,6 +219,7 @@ _LAZY = {
     "Subscription": "_subscription",
     "TemporaryDirectory": "_temporary",
     "testing": "",
+    "TextStream": "_text",
     "ThreadQueue": "_bridge",
     "Tick": "_policies",
     "TLSSocket": "_tls_socket",

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """TLS over any stream.
 
-OpenSSL works on two buffers in memory: what came from the other side is written into one, and what
-is to go there is read from the other. Moving bytes between them and the stream below is all that is
+OpenSSL works in memory (see `TLSEngine`). Moving bytes between it and the stream below is all that is
 done here, with three rules that keep it simple:
 
-- what came is in the buffer before anything else can happen, so a cancelled reader loses nothing;
+- what came is in its buffer before anything else can happen, so a cancelled reader loses nothing;
 - what TLS itself has to say (answers to changes of keys, refusals) is sent before waiting for more, by
   the reader; but never while another task sends, for that one takes it along, and waiting for it
   could be for ever: the other side may not read before we do;
@@ -30,6 +29,7 @@ from giambio_kernel import (
 from ._socket_base import DONE
 from ._sync import Lock
 from ._timeouts import skip_after
+from ._tls_engine import TLSEngine
 from ._tls_facts import TLSFacts
 from .exceptions import ConnectionBroken, ResourceBusy, ResourceClosed
 
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from ._socket_base import Data, Done
     from ._streams import Stream
 
-# What one record holds, in bytes.
-_RECORD = 16384
 # How much is encrypted before it is sent, and how much is asked from the stream below.
 _CHUNK = 65536
 # How long, in seconds, a goodbye or the reason of a failure may take to be sent. Somebody who does not
@@ -93,25 +91,19 @@ class TLSStream(TLSFacts):
         "__weakref__",
         "_closed",
         "_ended",
-        "_eof_sent",
-        "_failure",
+        "_engine",
         "_feeding",
         "_flushing",
         "_handshake_lock",
-        "_held",
-        "_incoming",
         "_is_shaken",
-        "_may_read",
         "_no_receive",
         "_no_send",
-        "_outgoing",
         "_receiver",
         "_sender",
         "_session",
         "_suppress_ragged_eofs",
         "_unfed",
         "_unflushed",
-        "_unsent",
         "transport",
     )
 
@@ -123,8 +115,6 @@ class TLSStream(TLSFacts):
     # Why a direction is of no use any more.
     _no_receive: str | None
     _no_send: str | None
-    # What reading said after it had given something.
-    _failure: ssl.SSLError | None
 
     def __init__(
         self,
@@ -140,27 +130,17 @@ class TLSStream(TLSFacts):
             if server_side:
                 raise ValueError("a server needs a context, with its certificate")
             context = ssl.create_default_context()
-        context.options |= ssl.OP_NO_RENEGOTIATION
         self.transport = transport
-        self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        self._session = context.wrap_bio(
-            self._incoming, self._outgoing, server_side, server_hostname, session
-        )
+        self._engine = TLSEngine(context, server_side, server_hostname, session)
+        self._session = self._engine.session
         self._suppress_ragged_eofs = suppress_ragged_eofs
         self._handshake_lock = Lock()
-        self._is_shaken = self._closed = self._eof_sent = self._ended = False
-        self._receiver = self._sender = self._no_receive = self._no_send = self._failure = None
-        # Invariant: false only if OpenSSL has nothing to give before more is fed to it.
-        self._may_read = False
+        self._is_shaken = self._closed = self._ended = False
+        self._receiver = self._sender = self._no_receive = self._no_send = None
         # Whether a task receives from the stream below, or sends into it; and who waits for that.
         self._feeding = self._flushing = False
         self._unfed: WaitQueue = {}
         self._unflushed: WaitQueue = {}
-        # Encrypted, and not taken by the stream below when sending was cancelled.
-        self._unsent = b""
-        # Decrypted, and not received yet.
-        self._held = b""
 
     @classmethod
     async def wrap(
@@ -226,8 +206,8 @@ class TLSStream(TLSFacts):
         async with self._handshake_lock:
             if not self._is_shaken:
                 self._refuse_if(self._no_send)
-                await self._advance(self._session.do_handshake)
-                self._is_shaken = self._may_read = True
+                await self._advance(self._engine.do_handshake)
+                self._is_shaken = True
 
     # Receiving
 
@@ -253,19 +233,18 @@ class TLSStream(TLSFacts):
         if max_bytes < 1:
             raise ValueError(f"max_bytes must be at least 1, not {max_bytes!r}")
         self._start_receiving()
+        engine = self._engine
         try:
             if checkpoint_due():
                 await checkpoint()
             if not self._is_shaken:
                 await self.do_handshake()
             while True:
-                if self._may_read:
+                if engine.may_read:
                     data = await self._decrypt(max_bytes)
                     if data is not None:
                         return data
-                if (self._unsent or self._outgoing.pending) and not (
-                    self._flushing or self._no_send
-                ):
+                if engine.has_output() and not (self._flushing or self._no_send):
                     await self._flush()
                 await self._feed()
         finally:
@@ -301,17 +280,9 @@ class TLSStream(TLSFacts):
         """
         if self._ended:
             return b""
-        if self._held:
-            data, self._held = self._held[:max_bytes], self._held[max_bytes:]
-            return data
         self._refuse_if(self._no_receive)
         try:
-            data = self._read(max_bytes)
-        except ssl.SSLWantReadError:
-            self._may_read = False
-            return None
-        except ssl.SSLZeroReturnError:
-            data = b""
+            data = self._engine.read(max_bytes)
         except ssl.SSLEOFError as error:
             if not self._suppress_ragged_eofs:
                 self._no_receive = "the connection was cut off: it ended and TLS did not say so"
@@ -320,31 +291,8 @@ class TLSStream(TLSFacts):
         except ssl.SSLError as error:
             await self._fail(error)
             raise
-        self._ended = not data
+        self._ended = data == b""
         return data
-
-    def _read(self, max_bytes: int) -> bytes:
-        if self._failure is not None:
-            raise self._failure
-        read = self._session.read
-        data = read(min(max_bytes, _RECORD))
-        if not self._incoming.pending:
-            # A whole record, or an end of one, was read. A short read leaves nothing of it.
-            self._may_read = len(data) == max_bytes or len(data) == _RECORD or not data
-            if not self._may_read or len(data) == max_bytes:
-                return data
-        parts = [data]
-        missing = max_bytes - len(data)
-        try:
-            while missing and data:
-                data = read(min(missing, _RECORD))
-                parts.append(data)
-                missing -= len(data)
-        except ssl.SSLWantReadError:
-            self._may_read = False
-        except ssl.SSLError as error:
-            self._failure = error  # for the next time: what came before it is good
-        return b"".join(parts)
 
     async def _feed(self) -> None:
         """Give OpenSSL more; if another task does that already, wait until it has."""
@@ -358,11 +306,7 @@ class TLSStream(TLSFacts):
             self._feeding = False
             if self._unfed:
                 unpark_all(self._unfed)
-        if data:
-            self._incoming.write(data)
-        else:
-            self._incoming.write_eof()
-        self._may_read = True
+        self._engine.feed(data)
 
     # Sending
 
@@ -391,8 +335,7 @@ class TLSStream(TLSFacts):
             if not self._is_shaken:
                 await self.do_handshake()
             while sent < len(view):
-                while encrypted < len(view) and self._outgoing.pending < _CHUNK:
-                    encrypted += await self._encrypt(view[encrypted:])
+                encrypted += await self._encrypt(view[sent:])
                 await self._flush()
                 sent = encrypted
         except BaseException as error:
@@ -404,10 +347,10 @@ class TLSStream(TLSFacts):
             self._sender = None
 
     async def _encrypt(self, view: memoryview) -> int:
-        """Encrypt a record more, and return how much of *view* that was."""
+        """Encrypt a part of *view*, and return how much."""
         while True:
             try:
-                return self._session.write(view)
+                return self._engine.encrypt(view, _CHUNK)
             except ssl.SSLWantReadError:  # it has to answer something first
                 await self._flush()
                 await self._feed()
@@ -422,8 +365,7 @@ class TLSStream(TLSFacts):
         self._refuse_if(self._no_send)
         self._flushing = True
         try:
-            while data := self._unsent + self._outgoing.read():
-                self._unsent = b""
+            while data := self._engine.take_output():
                 try:
                     await self.transport.send_all(data)
                 except BaseException as error:
@@ -431,7 +373,7 @@ class TLSStream(TLSFacts):
                     if sent is None:
                         self._no_send = "TLS was cancelled or failed in the middle of a record"
                     else:
-                        self._unsent = data[sent:]
+                        self._engine.put_back(data[sent:])
                     raise
         finally:
             self._flushing = False
@@ -460,28 +402,10 @@ class TLSStream(TLSFacts):
                 raise ValueError(
                     f"{self.version()} cannot end one direction only; aclose() ends both"
                 )
-            self._say_goodbye()
+            self._engine.say_goodbye()
             await self._flush()
         finally:
             self._sender = None
-
-    def _say_goodbye(self) -> None:
-        """Let OpenSSL write that this is the end, and keep it from reading what has come."""
-        if self._eof_sent:
-            return
-        self._eof_sent = True
-        session = self._session
-        # It would take data that has come for an error: what is decrypted is taken out before, and
-        # what is not comes back after.
-        while size := session.pending():
-            self._held += session.read(size)
-            self._may_read = True
-        undecrypted = self._incoming.read()
-        try:
-            session.unwrap()
-        except ssl.SSLError:  # usually: wants to read the answer
-            pass
-        self._incoming.write(undecrypted)
 
     async def unwrap(self) -> tuple[Stream, bytes]:
         """End TLS in both directions, to go on without it.
@@ -509,14 +433,11 @@ class TLSStream(TLSFacts):
         try:
             await checkpoint()
             await self.do_handshake()
-            self._say_goodbye()
-            if self._held:
-                raise ssl.SSLError("there is data that was not received")
-            await self._advance(self._session.unwrap)
+            await self._advance(self._engine.unwrap)
         finally:
             self._receiver = self._sender = None
         self._closed = True
-        return self.transport, self._incoming.read()
+        return self.transport, self._engine.leftover()
 
     def close(self) -> Done:
         """Close the stream and the one below, at once; the result may be awaited.
@@ -541,7 +462,7 @@ class TLSStream(TLSFacts):
             return
         try:
             if self._is_shaken and not (self._no_send or self._sender or self._flushing):
-                self._say_goodbye()
+                self._engine.say_goodbye()
                 await self._flush_last_words()
         finally:
             self._closed = True
@@ -575,7 +496,7 @@ class TLSStream(TLSFacts):
             except ssl.SSLError as error:
                 await self._fail(error)
                 raise
-            if self._unsent or self._outgoing.pending:
+            if self._engine.has_output():
                 await self._flush()
             if not done:
                 await self._feed()
@@ -603,7 +524,7 @@ class TLSStream(TLSFacts):
         self._check_open()
         if self._sender is not None:
             raise ResourceBusy(f"task {self._sender.name!r} already sends into {self!r}")
-        if self._eof_sent and not again:
+        if self._engine.goodbye_said and not again:
             raise ConnectionBroken("the own direction was ended by send_eof()")
         self._refuse_if(self._no_send)
         self._sender = current_task()
