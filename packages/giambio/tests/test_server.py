@@ -9,12 +9,19 @@ import os
 import signal
 import socket as stdlib
 import threading
+from functools import partial
 
 import pytest
 
 import giambio
 from giambio import ResourceClosed
-from giambio.testing import assert_checkpoints, wait_all_tasks_blocked
+from giambio.testing import (
+    MemoryNetwork,
+    assert_checkpoints,
+    cancel_sweep,
+    explore,
+    wait_all_tasks_blocked,
+)
 
 
 async def echo(stream):
@@ -600,6 +607,34 @@ def test_closing_cancels_all_handlers(run):
         assert gate.log == ["begins", "is cancelled"]
 
     run(main)
+
+
+# Every schedule, every cancellation
+
+
+async def ask_two_and_drain():
+    """On a network in memory; the two share a server that serves one at a time."""
+    async with giambio.create_pool() as pool:
+        server = await pool.start(giambio.serve_tcp, echo, 0, max_clients=1)
+
+        async def ask(data):
+            async with await giambio.connect_tcp("localhost", server.port) as client:
+                await client.send_all(data)
+                assert await client.receive() == data
+
+        await giambio.gather(partial(ask, b"one"), partial(ask, b"two"))
+        await server.drain(grace=5)
+        assert server.statistics() == (False, 0, 1, 2, 0)
+
+
+def test_it_stands_every_schedule():
+    explore(ask_two_and_drain, network=MemoryNetwork(latency=(0, 0.01)), runs=30)
+
+
+@pytest.mark.parametrize("target", [None, "serve_tcp"])
+def test_it_stands_every_cancellation(target):
+    allow = (giambio.TaskCancelled, ConnectionError, ResourceClosed, AssertionError)
+    cancel_sweep(ask_two_and_drain, network="memory", target=target, allow=allow if target else ())
 
 
 # Signals
