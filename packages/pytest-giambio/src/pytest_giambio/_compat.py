@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+import pytest
 from _pytest.fixtures import FixtureDef as FixtureDef
 from _pytest.fixtures import resolve_fixture_function
 from _pytest.unittest import TestCaseFunction as TestCaseFunction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    import pytest
 
 
 def item_of(request: pytest.FixtureRequest) -> pytest.Function:
@@ -77,6 +76,14 @@ def is_parameter(fixturedef: FixtureDef[Any]) -> bool:
 
 def _package_of(function: object) -> str:
     return str(getattr(function, "__module__", "")).partition(".")[0]
+
+
+def fail(message: str) -> NoReturn:
+    """Fail the current phase of a test with a message alone.
+
+    Not as `pytest.fail`, whose frame is hidden: it wonders about tracebacks of which nothing is left.
+    """
+    raise pytest.fail.Exception(message, pytrace=False)
 
 
 def show_warning(message: warnings.WarningMessage) -> None:

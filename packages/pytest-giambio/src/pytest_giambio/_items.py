@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import inspect
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import pytest
 
@@ -12,6 +13,7 @@ from ._compat import (
     accept_function_scope,
     active_fixtures,
     definitions,
+    fail,
     hypothesis_of,
     is_of_pytest,
     is_parameter,
@@ -40,17 +42,37 @@ def prepare(item: pytest.Function) -> None:
             checked when the test was collected.
     """
     try:
-        settings = read_marker(item)
+        settings = _with_options(read_marker(item), item)
     except ValueError as error:
-        pytest.fail(f"{item.nodeid}: {error}", pytrace=False)
-    if "giambio_clock" in item.fixturenames:
-        if settings.clock == "system":
-            pytest.fail("giambio_clock is virtual, and the marker asks for clock='system'")
-        settings = settings._replace(clock="virtual")
+        fail(f"{item.nodeid}: {error}")
     item.stash[SETTINGS] = settings
     item.stash[PROMISES] = []
-    if runs_often(item):
+    if hypothesis_of(item.obj) is not None and async_function(item) is not None:
         _tell_hypothesis(item)
+
+
+def _with_options(settings: Settings, item: pytest.Function) -> Settings:
+    """Return what a test asks for and what was asked of it on the command line."""
+    options = item.config.stash[OPTIONS]
+    if options.explore is not None and (settings.explore or settings.cancel_at is not None):
+        settings = settings._replace(explore=settings.explore and options.explore)
+        if options.explore == 0:
+            settings = settings._replace(cancel_at=None)
+    if settings.simulated and async_function(item) is not None:
+        if settings.seed is None:
+            # Not the same for all tests, but the same in every run of each.
+            seed = crc32(item.nodeid.encode()) + options.seed
+            settings = settings._replace(seed=seed % 2**32)
+        if options.replay is not None:
+            settings = settings._replace(replay=options.replay)
+    if "giambio_clock" in item.fixturenames:
+        if settings.clock == "system" or settings.simulated:
+            why = "is simulated" if settings.simulated else "asks for clock='system'"
+            raise ValueError(
+                f"giambio_clock is a virtual clock that the test may move, and the test {why}"
+            )
+        settings = settings._replace(clock="virtual")
+    return settings
 
 
 def _tell_hypothesis(item: pytest.Function) -> None:
@@ -81,9 +103,23 @@ def terms_of(item: pytest.Function) -> Terms:
 
 def runs_often(item: pytest.Function) -> bool:
     """Whether each run of a test has to set up its fixtures, because there are several."""
-    return (
-        is_ours(item) and async_function(item) is not None and hypothesis_of(item.obj) is not None
-    )
+    if not is_ours(item) or async_function(item) is None:
+        return False
+    return settings_of(item).simulated or hypothesis_of(item.obj) is not None
+
+
+def refuse_longer_lived(item: pytest.Function) -> None:
+    """Fail if a test that is simulated uses a fixture that lives in the loop of other tests.
+
+    Raises:
+        pytest.fail.Exception: It does.
+    """
+    if decide_runner(item) and (used := used_by_test(item)):
+        fail(
+            f"fixture {used[0].name!r} outlives the test, so it lives in another loop than the "
+            "test, which has a simulated one in each of its runs; give the fixture the scope "
+            "'function', or let the test do without it"
+        )
 
 
 def promises_of(item: pytest.Function) -> list[Promise]:

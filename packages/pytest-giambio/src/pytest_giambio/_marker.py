@@ -19,10 +19,13 @@ MARKER = "giambio"
 
 MARKER_HELP = (
     "giambio(*, clock=None, timeout=None, explore=None, strategy=None, seed=None, replay=None, "
-    "network=None, cancel_at=None): run this async test on giambio's loop; "
+    "network=None, cancel_at=None, target=None): run this async test on giambio's loop; "
     "clock='virtual' lets time jump, timeout=5 gives it five seconds, explore=1000 tries so many "
     "schedules, cancel_at='every checkpoint' cancels it everywhere, one run each"
 )
+
+# As `giambio.testing.explore` has them, which is not imported before a test needs it.
+STRATEGIES = ("auto", "fifo", "lifo", "random", "pct", "starve", "exhaustive")
 
 # Tests with one of these markers are another plugin's, in auto mode, too.
 _OTHERS = ("anyio", "asyncio", "curio", "tornado", "trio", "twisted")
@@ -39,6 +42,13 @@ class Settings(NamedTuple):
     replay: str | None = None
     network: Any = None
     cancel_at: Any = None
+    target: str | None = None
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the test is to be run in worlds of its own, and not in a loop of pytest's."""
+        asked = (self.explore or None, self.cancel_at, self.network, self.replay)
+        return any(each is not None for each in asked)
 
 
 def read_marker(item: pytest.Item) -> Settings:
@@ -85,13 +95,7 @@ def _check_seconds(name: str, value: Any) -> Any:
 
 def _check_count(name: str, value: Any) -> Any:
     if not (_is_a(int, value) and value >= 0):
-        raise ValueError(f"{name} must be a number of runs, not {value!r}")
-    return value
-
-
-def _check_whole(name: str, value: Any) -> Any:
-    if not _is_a(int, value):
-        raise ValueError(f"{name} must be a whole number, not {value!r}")
+        raise ValueError(f"{name} must be a whole number from 0, not {value!r}")
     return value
 
 
@@ -105,7 +109,27 @@ def _is_a(kind: Any, value: object) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
-def _check_nothing(name: str, value: Any) -> Any:
+def _check_strategy(name: str, value: Any) -> Any:
+    if value not in STRATEGIES:
+        raise ValueError(f"{name} must be one of {', '.join(STRATEGIES)}, not {value!r}")
+    return value
+
+
+def _check_network(name: str, value: Any) -> Any:
+    if value != "memory" and type(value).__name__ != "MemoryNetwork":
+        raise ValueError(f"{name} must be 'memory' or a MemoryNetwork, not {value!r}")
+    return value
+
+
+def _check_where(name: str, value: Any) -> Any:
+    numbers = [value] if _is_a(int, value) else value
+    if value not in ("every checkpoint", "every site") and not (
+        isinstance(numbers, list | tuple | range) and all(_is_a(int, each) for each in numbers)
+    ):
+        raise ValueError(
+            f"{name} must be 'every checkpoint', 'every site', or the numbers of some checkpoints, "
+            f"not {value!r}"
+        )
     return value
 
 
@@ -113,11 +137,12 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "clock": _check_clock,
     "timeout": _check_seconds,
     "explore": _check_count,
-    "strategy": _check_text,
-    "seed": _check_whole,
+    "strategy": _check_strategy,
+    "seed": _check_count,
     "replay": _check_text,
-    "network": _check_nothing,
-    "cancel_at": _check_nothing,
+    "network": _check_network,
+    "cancel_at": _check_where,
+    "target": _check_text,
 }
 
 

@@ -61,7 +61,7 @@ def add_options(parser: pytest.Parser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="begin the exploration of schedules elsewhere",
+        help="let the exploration of schedules make other random choices",
     )
     group.addoption(
         "--giambio-replay",

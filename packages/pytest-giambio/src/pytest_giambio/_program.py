@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import inspect
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-import pytest
+from ._compat import fail
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import CoroutineType
 
 
 class Promise:
@@ -59,19 +60,30 @@ class Program:
     """A test and its fixtures. Calling it gives the coroutine of one run.
 
     Args:
+        name: What the task of a run is called.
         function: The async function of the test.
         arguments: Its arguments, some of them promises.
         promises: The fixtures to set up, in this order.
     """
 
     def __init__(
-        self, function: Callable[..., Any], arguments: dict[str, Any], promises: list[Promise]
+        self,
+        name: str,
+        function: Callable[..., Any],
+        arguments: dict[str, Any],
+        promises: list[Promise],
     ) -> None:
+        self._name = name
         self._function = function
         self._arguments = arguments
         self._promises = promises
 
-    async def __call__(self) -> None:
+    def __call__(self) -> CoroutineType[Any, Any, None]:
+        run = cast("CoroutineType[Any, Any, None]", self._run())
+        run.__name__ = self._name
+        return run
+
+    async def _run(self) -> None:
         __tracebackhide__ = True
         values: dict[Promise, Any] = {}
         ended = False
@@ -81,9 +93,7 @@ class Program:
             await self._function(**_filled_in(self._arguments, values))
             ended = True
         if not ended:
-            pytest.fail(
-                "a fixture has stopped the test: a scope in it was cancelled", pytrace=False
-            )
+            fail("a fixture has stopped the test: a scope in it was cancelled")
 
 
 def _filled_in(arguments: dict[str, Any], values: dict[Promise, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ._compat import item_of
+from ._compat import fail, item_of
 from ._decorator import fixture
 from ._marker import is_ours
 
@@ -44,7 +44,7 @@ def giambio_clock(request: pytest.FixtureRequest) -> VirtualClock:
 
     item = item_of(request)
     if not is_ours(item):
-        pytest.fail("giambio_clock is for tests that run on giambio; mark this one", pytrace=False)
+        fail("giambio_clock is for tests that run on giambio; mark this one")
     return runner_of(item).clock.of_tests
 
 

@@ -7,16 +7,16 @@ import unittest
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
-from ._compat import TestCaseFunction, argument_names, hypothesis_of
-from ._items import promises_of, runner_of, terms_of, used_by_test
+from ._compat import TestCaseFunction, argument_names, fail, hypothesis_of
+from ._items import promises_of, runner_of, settings_of, terms_of, used_by_test
 from ._marker import MARKER
 from ._program import Program
 from ._unit import Unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import pytest
 
 
 def run_test(item: pytest.Function) -> None:
@@ -36,7 +36,7 @@ def run_test(item: pytest.Function) -> None:
     @wraps(inner)  # hypothesis keeps what it knows of the test in its attributes
     def run_example(*args: Any, **kwargs: Any) -> None:
         __tracebackhide__ = True
-        _run(item, Program(partial(inner, *args), kwargs, promises_of(item)), {})
+        _run(item, partial(inner, *args), kwargs, is_example=True)
 
     handle.inner_test = run_example
     try:
@@ -45,10 +45,22 @@ def run_test(item: pytest.Function) -> None:
         handle.inner_test = inner
 
 
-def _run(item: pytest.Function, function: Callable[..., Any], arguments: dict[str, Any]) -> None:
+def _run(
+    item: pytest.Function,
+    function: Callable[..., Any],
+    arguments: dict[str, Any],
+    *,
+    is_example: bool = False,
+) -> None:
     __tracebackhide__ = True
-    unit = Unit(item.name, function, arguments)
-    runner_of(item).run_test(unit, used_by_test(item), terms_of(item))
+    program = Program(item.name, function, arguments, promises_of(item))
+    if settings_of(item).simulated:
+        from ._explore import run_simulated
+
+        run_simulated(item, program, remember=not is_example)
+    else:
+        unit = Unit(item.name, program, {})
+        runner_of(item).run_test(unit, used_by_test(item), terms_of(item))
 
 
 # unittest
@@ -67,10 +79,9 @@ def wrap_method(item: pytest.Function) -> None:
     test_case = type(item.instance)
     if _runs_methods_itself(test_case):
         if item.get_closest_marker(MARKER) is not None:
-            pytest.fail(
+            fail(
                 f"{test_case.__name__} runs its async methods itself, and not on giambio: derive it "
-                "from unittest.TestCase, or take the marker away",
-                pytrace=False,
+                "from unittest.TestCase, or take the marker away"
             )
         return
     method = item.obj

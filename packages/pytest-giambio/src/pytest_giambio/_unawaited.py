@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-import pytest
-
-from ._compat import show_warning
+from ._compat import fail, show_warning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,12 +41,7 @@ def fail_for_unawaited(way_out: str = "") -> Iterator[None]:
         raise
     complaints = _sort_out(recorded)
     if complaints:
-        _fail("\n".join([*complaints, way_out]).strip())
-
-
-def _fail(message: str) -> NoReturn:
-    # Not hidden, as the rest is: pytest wonders about tracebacks of which nothing is left.
-    raise pytest.fail.Exception(message, pytrace=False)
+        fail("\n".join([*complaints, way_out]).strip())
 
 
 def _sort_out(recorded: list[warnings.WarningMessage]) -> list[str]:
