@@ -123,6 +123,20 @@ class TestCancelSweep:
         # Alone; on entry and parked at each of three; granted at each of two that waited.
         assert report.runs == len(runs) == 1 + 2 * 3 + 2
 
+    def test_each_checkpoint_is_cancelled_in_three_phases(self):
+        """On entry it is pending when the operation begins; later the operation is on its way."""
+        seen = []
+
+        async def program():
+            await giambio.checkpoint()
+            seen.append(giambio.current_task().stopping)
+            await giambio.sleep(1)
+            seen.append("done")
+
+        cancel_sweep(program, cancel_at=2)
+        alone, entry, parked, granted = [False, "done"], [True], [False], [False, "done"]
+        assert seen == alone + entry + parked + granted
+
     def test_a_swallowed_cancellation(self):
         async def program():
             await giambio.sleep(1)

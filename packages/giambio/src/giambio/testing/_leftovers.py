@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 # The operations that put items into a thing, and those that take them out of it.
 _GIVING = ("send", "send_nowait", "put", "put_nowait")
 _TAKING = ("receive", "receive_nowait", "get", "get_nowait")
+# Held while classes are changed, so that explorations in several threads take turns.
+_in_use = threading.Lock()
+
 # Those by which items pass unseen.
 _HIDING = ("select_case", "select_sending")
 
@@ -61,6 +64,7 @@ class Watch:
         self._normal: Counter[tuple[str, str]] = Counter()
 
     def __enter__(self) -> Self:
+        _in_use.acquire()
         self._thread = threading.get_ident()
         for cls in _primitives():
             self._watch_making(cls)
@@ -80,6 +84,7 @@ class Watch:
         for cls, name, original in reversed(self._originals):
             setattr(cls, name, original)
         self._originals.clear()
+        _in_use.release()
         self.forget()
 
     def forget(self) -> None:

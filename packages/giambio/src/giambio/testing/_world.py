@@ -8,7 +8,6 @@ else reaches outside is refused.
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from giambio import _threadcache
@@ -36,10 +35,10 @@ class World(AsyncScheduler):
 
     Attributes:
         escaped: What the run reached for in vain, if anything.
-        in_thread: Whether what runs now would run in a thread.
+        thread: What runs now and would run in a thread; usually None.
     """
 
-    __slots__ = ("escaped", "in_thread")
+    __slots__ = ("escaped", "thread")
 
     def __init__(
         self,
@@ -56,7 +55,7 @@ class World(AsyncScheduler):
             deadlock="raise",
         )
         self.escaped: EscapedSimulation | None = None
-        self.in_thread = False
+        self.thread: _Thread | None = None
         if network is not None:
             network.join(clock.now, self.refuse)
         kept = self.locals
@@ -81,9 +80,12 @@ class World(AsyncScheduler):
         )
 
     def call_soon_threadsafe(self, fn: Callable[..., object], *args: Any) -> None:
-        if self.in_thread:
+        if self.thread is None:
+            super().call_soon_threadsafe(fn, *args)
+        elif self.thread.has_worked:
+            fn(*args)  # at once, so that who runs next is up to the policy
+        else:
             self.refuse("asking the loop for something from a thread")
-        super().call_soon_threadsafe(fn, *args)
 
 
 class _Clock:
@@ -219,15 +221,24 @@ def _call_in_step(job: Job) -> None:
     world.spawn(_do_job, world, job, name=name, shield=True)
 
 
+class _Thread:
+    """Stands in for the worker that `giambio.from_thread` asks for its job."""
+
+    __slots__ = ("has_worked", "job")
+
+    def __init__(self, job: Job) -> None:
+        self.job: Job | None = job
+        self.has_worked = False
+
+
 async def _do_job(world: World, job: Job) -> None:
-    # For `giambio.from_thread`, which asks the worker of its thread whom it works for.
     here: Any = _threadcache._here
     outer = here.worker
-    here.worker = SimpleNamespace(job=job)
-    world.in_thread = True
+    here.worker = world.thread = thread = _Thread(job)
     try:
         job.work()
+        thread.has_worked = True
+        job.tell()
     finally:
-        world.in_thread = False
         here.worker = outer
-    job.tell()
+        world.thread = None
