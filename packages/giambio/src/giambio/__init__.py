@@ -103,6 +103,10 @@ if TYPE_CHECKING:
     from ._process import Process as Process
     from ._process import open_process as open_process
     from ._ratelimit import RateLimit as RateLimit
+    from ._run_in_interpreter import default_interpreter_limiter as default_interpreter_limiter
+    from ._run_in_interpreter import run_in_interpreter as run_in_interpreter
+    from ._run_in_process import default_process_limiter as default_process_limiter
+    from ._run_in_process import run_in_process as run_in_process
     from ._run_process import ProcessFailed as ProcessFailed
     from ._run_process import run_process as run_process
     from ._rwlock import RWLock as RWLock
@@ -164,6 +168,8 @@ _LAZY = {
     "connect_udp": "_udp",
     "connect_unix": "_unix",
     "debug": "",
+    "default_interpreter_limiter": "_run_in_interpreter",
+    "default_process_limiter": "_run_in_process",
     "default_thread_limiter": "_threads",
     "DelimitedStream": "_framing",
     "every": "_policies",
@@ -198,6 +204,8 @@ _LAZY = {
     "RateLimit": "_ratelimit",
     "ReceiveStream": "_streams",
     "retry": "_policies",
+    "run_in_interpreter": "_run_in_interpreter",
+    "run_in_process": "_run_in_process",
     "run_in_thread": "_threads",
     "run_process": "_run_process",
     "RWLock": "_rwlock",

@@ -325,7 +325,10 @@ class Process:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _destroy(self) -> None:
-        """Leave nothing behind, whatever has happened; waits for a moment only if all else failed."""
+        """Kill it if it runs, and reap it, standing still for that moment.
+
+        For when nothing can be awaited; otherwise it does nothing.
+        """
         if self._child is not None and self.returncode is None:
             try:
                 self.kill()
