@@ -135,6 +135,17 @@ def test_the_echo_server_lets_go_of_who_says_nothing():
     giambio.run(main, clock=VirtualClock())
 
 
+# Names
+
+
+def test_a_resolver_of_ones_own(capsys):
+    giambio.run(load("own_resolver").main, ["giambio.test", "localhost", "127.0.0.3"])
+    known, rest, numeric = capsys.readouterr().out.splitlines()
+    assert known == "giambio.test: 127.0.0.1"
+    assert rest.startswith("localhost: ")
+    assert numeric == "127.0.0.3: 127.0.0.3"
+
+
 # HTTP
 
 
