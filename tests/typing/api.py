@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
+from subprocess import PIPE, CompletedProcess
 from typing import assert_type
 
 import giambio
@@ -51,6 +53,35 @@ async def main(n: int) -> str:
         await sock.bind(("localhost", 0))
         assert_type(await sock.accept(), tuple[giambio.AsyncSocket, object])  # type: ignore[assert-type]
     assert_type(await giambio.run_in_thread(len, "abc"), int)
+    assert_type(await giambio.run_in_process(len, "abc"), int)
+    assert_type(await giambio.run_process(["ls"]), CompletedProcess[bytes])
+    assert_type(await giambio.run_process(["ls"], text=True), CompletedProcess[str])
+    assert_type(
+        await giambio.run_process(["cat"], input="x", encoding="utf-8"), CompletedProcess[str]
+    )
+    async with giambio.open_process(["cat"], stdin=PIPE) as process:
+        assert_type(process.stdin, giambio.PipeSendStream | None)
+        assert_type(await process.wait(), int)
+    async with await giambio.open_file("x") as file:
+        assert_type(file, giambio.AsyncFile[str])
+        async for line in file:
+            assert_type(line, str)
+    async with await giambio.Path("x").open("rb") as binary:
+        assert_type(await binary.read(), bytes)
+    async with giambio.TemporaryDirectory() as folder:
+        assert_type(folder / "x", giambio.Path)
+        async for entry in folder.iterdir():
+            assert_type(entry, giambio.Path)
+    with giambio.open_signal_receiver(15) as signals:
+        async for number in signals:
+            assert_type(number, int)
+    async with giambio.open_portal() as portal:
+        assert_type(portal.run(double, 1, times=2), int)
+        assert_type(portal.spawn(text), Future[str])
+    source: giambio.ReceiveStream = giambio.open_stdin()
+    sink: giambio.SendStream = giambio.open_stdout()
+    sink, source = giambio.open_pipe()
+    await sink.send_all(await source.receive())
     return "done"
 
 

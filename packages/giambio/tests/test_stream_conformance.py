@@ -84,6 +84,11 @@ async def stapled(contexts):
     return StapledStream(send_left, receive_left), StapledStream(send_right, receive_right)
 
 
+async def pipes(contexts):
+    (send_left, receive_right), (send_right, receive_left) = giambio.open_pipe(), giambio.open_pipe()
+    return StapledStream(send_left, receive_left), StapledStream(send_right, receive_right)
+
+
 async def buffered(contexts):
     left, right = memory_stream_pair(1000)
     return BufferedStream(left), BufferedStream(right)
@@ -137,6 +142,7 @@ KINDS = [
     Kind(memory_by_single_bytes, is_slow=True),
     Kind(memory_delayed, is_slow=True),
     Kind(stapled),
+    Kind(pipes),
     Kind(buffered),
     Kind(tls_over_memory),
     Kind(tls_by_single_bytes, is_slow=True),

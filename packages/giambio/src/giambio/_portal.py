@@ -17,6 +17,7 @@ from giambio_kernel import as_coroutine, current_scheduler
 
 from ._entered import EnteredManager
 from ._pool import create_pool
+from ._simulation import refuse_if_simulated
 from ._threadcache import current_job
 from ._threads import ThreadCall
 from .exceptions import CancelledError, ResourceClosed, TaskCancelled
@@ -64,6 +65,7 @@ class Portal:
     async def __aenter__(self) -> Self:
         if hasattr(self, "_pool"):
             raise RuntimeError(f"{self!r} was entered before: a portal can be used only once")
+        refuse_if_simulated("letting other threads in")
         self._scheduler = current_scheduler()
         self._thread = threading.get_ident()
         self._pool = create_pool()
