@@ -135,8 +135,8 @@ def _run(args: Namespace) -> int:
         if is_module:
             runpy.run_module(name, run_name="__main__", alter_sys=True)
         else:
+            # As a whole, so that whoever looks in from elsewhere finds the source.
             path = os.path.abspath(name)
-            sys.argv[0] = name
             sys.path[0] = os.path.dirname(path)
             runpy.run_path(path, run_name="__main__")
     return 0

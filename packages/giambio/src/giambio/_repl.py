@@ -16,9 +16,8 @@ import sys
 import threading
 import traceback
 from contextvars import copy_context
-from functools import partial
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from giambio_kernel import (
     AsyncScheduler,
@@ -40,6 +39,9 @@ if TYPE_CHECKING:
 
 _HISTORY = "~/.giambio_history"
 _HISTORY_LENGTH = 2000
+
+
+_LOOP_ENDED = SystemExit(1)
 
 
 class _Background(Pool):
@@ -74,7 +76,7 @@ class Prompt(code.InteractiveConsole):
         namespace: dict[str, Any] = {
             "__name__": "__main__",
             "giambio": giambio,
-            "tree": partial(print_tree, file=sys.stdout),
+            "tree": _tree,
         }
         super().__init__(namespace)
         self.compile.compiler.flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
@@ -84,6 +86,8 @@ class Prompt(code.InteractiveConsole):
         # How what was typed last has ended: None, or an error.
         self._outcomes: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         self._task: Task[None] | None = None
+        # What the loop itself has failed with.
+        self._failure: BaseException | None = None
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run_loop, name="giambio loop", daemon=True)
 
@@ -126,9 +130,10 @@ class Prompt(code.InteractiveConsole):
     def runcode(self, code: CodeType) -> None:
         """Run what was typed in the loop, and wait for its end."""
         if not self._call_soon(self._start_task, code):
-            self.write("the loop has ended\n")
-            raise SystemExit(1)
+            self._give_up()
         error = self._wait()
+        if error is _LOOP_ENDED:
+            self._give_up()
         if isinstance(error, SystemExit):
             raise error
         if isinstance(error, CancelledError | KeyboardInterrupt):
@@ -149,6 +154,12 @@ class Prompt(code.InteractiveConsole):
                     # The loop is in a step that does not end, so it does not get to cancel anything.
                     _interrupt_step(self._task, self._thread.ident)
 
+    def _give_up(self) -> NoReturn:
+        self.write("the loop has ended\n")
+        if self._failure is not None:
+            self._show(self._failure)
+        raise SystemExit(1)
+
     def _show(self, error: BaseException) -> None:
         # Ours are the frames above those of the code that was typed.
         trace = error.__traceback__
@@ -167,14 +178,12 @@ class Prompt(code.InteractiveConsole):
     # In the thread of the loop
 
     def _run_loop(self) -> None:
-        error: BaseException | None = None
         try:
             self._loop.start(self._serve)
-        except BaseException as raised:
-            error = raised
+        except BaseException as error:
+            self._failure = error
         self._started.set()
-        # Somebody may be waiting for what was typed last.
-        self._outcomes.put(error or SystemExit(0))
+        self._outcomes.put(_LOOP_ENDED)  # somebody may be waiting
 
     async def _serve(self) -> None:
         current_task().name = "background"
@@ -205,6 +214,11 @@ class Prompt(code.InteractiveConsole):
                 raise
         else:
             self._outcomes.put(None)
+
+
+def _tree(*, stacks: bool = False) -> None:
+    """Print all tasks. With *stacks*, add the stack of each."""
+    print_tree(file=sys.stdout, stacks=stacks)
 
 
 def _interrupt_step(task: Task[Any] | None, thread: int | None) -> None:
