@@ -182,6 +182,36 @@ def test_a_crash_in_the_background_of_a_fixture_fails_the_test_with_the_real_err
     assert "CancelledError" not in text
 
 
+@pytest.mark.parametrize("turns", range(7))
+def test_whenever_a_fixture_crashes_its_error_is_told_and_nothing_else(marked, turns):
+    result = marked(f"""
+        async def crash():
+            for _ in range({turns}):
+                await giambio.sleep(0)
+            raise ValueError("crash")
+
+        @pytest.fixture
+        async def first():
+            async with giambio.create_pool() as pool:
+                pool.spawn(crash)
+                yield
+
+        @pytest.fixture
+        async def second(first):
+            await giambio.sleep(0)
+            await giambio.sleep(0)
+            yield
+            await giambio.sleep(0)
+
+        async def test_it(second):
+            await giambio.sleep(0)
+            await giambio.sleep(0)
+    """)
+    assert result["test_it"] in ("failed", "error in setup", "passed, error in teardown")
+    assert "ValueError: crash" in result.text("test_it")
+    assert "CancelledError" not in result.out
+
+
 def test_a_crash_that_no_test_has_seen_is_an_error_of_the_clean_up(marked):
     result = marked("""
         @pytest.fixture

@@ -97,8 +97,8 @@ def test_the_options_also_stand_in_a_toml_file(inner, pytester):
         ("timeout=-1", "timeout must be a number of seconds, not -1"),
         ("timeout=float('inf')", "timeout must be a number of seconds, not inf"),
         ("timeout=True", "timeout must be a number of seconds, not True"),
-        ("explore='many'", "explore must be a number of runs, not 'many'"),
-        ("seed=1.5", "seed must be a whole number, not 1.5"),
+        ("explore='many'", "explore must be a whole number from 0, not 'many'"),
+        ("seed=1.5", "seed must be a whole number from 0, not 1.5"),
         ("replay=7", "replay must be a string, not 7"),
     ],
 )

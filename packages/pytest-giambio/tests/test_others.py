@@ -93,6 +93,26 @@ async def test_it(function):
     assert log == ["test", "function"]
 
 
+def test_ctrl_c_twice_breaks_off_a_loop_that_is_in_the_middle_of_something(pytester):
+    log = interrupted(
+        pytester,
+        FIXTURES
+        + """
+library = {"__name__": "giambio.of_a_test"}  # where nothing is interrupted
+exec("import signal\\ndef press(): signal.raise_signal(signal.SIGINT)", library)
+
+async def test_it(function):
+    library["press"]()
+    library["press"]()
+    try:
+        await giambio.sleep(100)
+    finally:
+        log("test")
+""",
+    )
+    assert log == ["test"]
+
+
 # unittest
 
 

@@ -217,18 +217,29 @@ def test_a_cancellation_by_hand_is_an_error_of_the_test(marked):
     assert "TaskCancelled: it was cancelled: by hand" in result.text("test_it")
 
 
-def test_an_error_in_a_call_from_a_thread_fails_the_test(marked):
-    result = marked("""
+@pytest.mark.parametrize("scope", ["function", "module"])
+def test_an_error_in_a_call_from_a_thread_fails_the_test(marked, scope):
+    result = marked(f"""
         import giambio.lowlevel
 
-        async def test_it():
+        log = []
+
+        @pytest.fixture(scope="{scope}")
+        async def fixture():
+            yield
+            log.append("cleaned up")
+
+        async def test_it(fixture):
             giambio.lowlevel.current_scheduler().call_soon_threadsafe(int, "x")
             await giambio.sleep(100)
 
-        async def test_afterwards(): pass
+        async def test_user(fixture): pass
+        async def test_afterwards(): assert log or "{scope}" == "module"
     """)
     assert result["test_it"] == "failed"
     assert "invalid literal for int()" in result.text("test_it")
+    # The loop as a whole has failed, so whoever shares it fails, too.
+    assert result["test_user"] == ("passed" if scope == "function" else "failed")
     assert result["test_afterwards"] == "passed"
 
 

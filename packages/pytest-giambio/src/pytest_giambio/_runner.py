@@ -143,6 +143,7 @@ class Runner:
         if timer.gave_up:
             self._is_stuck = True
         if self.failure is None:
+            # The root scope has what belongs to no unit.
             self.failure = getattr(self._keeper.pool, "error", None)
 
     # Fixtures

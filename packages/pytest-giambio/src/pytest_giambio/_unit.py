@@ -146,7 +146,6 @@ class FixtureUnit(Unit):
         self.crash: BaseException | None = None
         self.crash_was_told = False
         self.on_crash: Callable[[FixtureUnit], object] | None = None
-        self._released = False
         # Invariant: whether the task is parked in `_wait_for_release`.
         self._is_parked = False
 
@@ -156,7 +155,6 @@ class FixtureUnit(Unit):
 
     def release(self) -> None:
         """Let the second half run: nobody uses the fixture any more."""
-        self._released = True
         if self._is_parked:
             self._is_parked = False
             assert self.task is not None
@@ -225,8 +223,6 @@ class FixtureUnit(Unit):
             The cancellation that reached the fixture meanwhile: a scope in it that is open across
             the yield was cancelled. The generator has to be given that, so that the scope gets it.
         """
-        if self._released:
-            return None
         try:
             await self._park()
         except CancelledError as cancelled:
@@ -235,9 +231,8 @@ class FixtureUnit(Unit):
             self.crash = _failure_behind(cancelled)
             if self.crash is not None and self.on_crash is not None:
                 self.on_crash(self)
-            if not self._released:
-                with CancelScope(shield=True):
-                    await self._park()
+            with CancelScope(shield=True):
+                await self._park()
             return cancelled
         return None
 
