@@ -16,6 +16,7 @@ from ._explore import explore as explore
 from ._failure import Deviation as Deviation
 from ._failure import ExplorationFailure as ExplorationFailure
 from ._failure import Report as Report
+from ._failure import Turn as Turn
 from ._fault_proxy import Break as Break
 from ._fault_proxy import Line as Line
 from ._fault_proxy import serve_fault_proxy as serve_fault_proxy

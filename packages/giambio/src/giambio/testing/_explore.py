@@ -153,7 +153,11 @@ class _Explorer:
         if strategy == "exhaustive" or (strategy == "auto" and self._are_few(first, runs)):
             search = ExhaustiveSearch()
         number = 1
-        seen = {hash(tuple(first.picks))}
+        # Without a choice there is one schedule, but a network brings chance with it.
+        is_only_one = not first.picks and not self._program.has_network
+        if is_only_one:
+            strategy = "fifo"
+        seen = {(seed, tuple(first.picks))}
         for policy in _policies(strategy, seed, len(first.picks), search):
             if number >= runs or (deadline is not None and time.monotonic() >= deadline):
                 break
@@ -164,11 +168,11 @@ class _Explorer:
             if finding is not None:
                 found = f"in the schedule that was tried as number {number} (seed {seed})"
                 self._fail(finding, policy.picks, own_seed, found)
-            seen.add(hash(tuple(policy.picks)))
+            seen.add((own_seed if self._program.has_network else seed, tuple(policy.picks)))
         return Report(
             number,
             len(seen),
-            not first.picks or (search is not None and search.exhausted),
+            is_only_one or (search is not None and search.exhausted),
             None if search is None else search.delays,
             len(first.picks),
             seed,
@@ -275,7 +279,7 @@ def _policies(
     strategy: str, seed: int, decisions: int, search: ExhaustiveSearch | None
 ) -> Iterator[Recorder]:
     """Yield who decides in each run after the first, which was first come, first served."""
-    if strategy == "fifo" or not decisions:
+    if strategy == "fifo":
         return
     if search is not None:
         yield from search

@@ -116,7 +116,11 @@ def describe(
         faults: What the network did.
         replay: How to see it again.
     """
-    lines = [f"{what} fails {found}", *_indented(str(finding)), ""]
+    lines = [f"{what} fails {found}", *_indented(str(finding))]
+    place = finding.place()
+    if place is not None:
+        lines.append(f"  at {place}    {place.source}".rstrip())
+    lines.append("")
     if order:
         lines.append("It fails when tasks run first come, first served, except that")
         width = max(len(turn.task) for deviation in order for turn in deviation) + len("before ")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from giambio_kernel import Task
 
     from ._network import Fault, MemoryNetwork
+    from ._places import Place
     from ._strategies import Recorder
 
     Main = Callable[[], Coroutine[Any, Any, object]]
@@ -53,8 +54,14 @@ class Finding(NamedTuple):
         """Return what two findings have in common if they are the same mistake."""
         if self.error is None:
             return (self.kind,)
-        place = None if self.kind is Kind.DEADLOCK else place_of_error(self.error)
+        place = self.place()
         return (self.kind, type(self.error), place and (place.file, place.line))
+
+    def place(self) -> Place | None:
+        """Return the line that has raised the error; None if there is none that means anything."""
+        if self.error is None or self.kind is Kind.DEADLOCK:
+            return None
+        return place_of_error(self.error)
 
     def __str__(self) -> str:
         text = _ADDRESS.sub("", self.text)  # which would be another one each time
