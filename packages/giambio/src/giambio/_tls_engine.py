@@ -175,7 +175,8 @@ class TLSEngine:
             self.session.unwrap()
         except ssl.SSLError:  # usually: it wants to read the answer
             pass
-        self._incoming.write(undecrypted)
+        if not self._incoming.eof:  # otherwise it is half a record, which nothing will complete
+            self._incoming.write(undecrypted)
 
     def unwrap(self) -> None:
         """Announce the own end and find that of the other side.
