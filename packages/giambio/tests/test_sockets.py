@@ -326,6 +326,23 @@ class TestSending:
         run(main)
 
     @pytest.mark.parametrize("pair", PAIRS)
+    def test_all_of_it_arrives_at_a_slow_reader(self, run, pair):
+        message = os.urandom(3_000_000)
+
+        async def main():
+            left, right = await pair()
+            async with left, right, giambio.create_pool() as pool:
+                pool.spawn(left.send_all, message)
+                await wait_all_tasks_blocked()
+                received = bytearray()
+                while len(received) < len(message):
+                    received += await right.receive(50_000)
+                    await giambio.sleep(1)
+                assert received == message
+
+        run(main)
+
+    @pytest.mark.parametrize("pair", PAIRS)
     def test_nothing_can_be_sent_too(self, run, pair):
         async def main():
             left, right = await pair()
