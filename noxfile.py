@@ -36,10 +36,12 @@ TEST_TOOLS = [
     "wsproto>=1.2",
     "aiosqlite>=0.20",  # a library that needs asyncio, for the bridge to it
 ]
-COVERAGE = {"giambio_kernel": 95, "giambio": 95}
+COVERAGE = {"giambio_kernel": 95, "giambio": 95, "pytest_giambio": 95}
+# The newest one is what `tests` runs with.
+PYTESTS = ["8.4", "9.0", "9.1"]
 
 nox.options.sessions = [
-    "lint", "types", "layers", "versions", "build", "tests", "coverage", "soak", "docs",
+    "lint", "types", "layers", "versions", "build", "tests", "plugin", "coverage", "soak", "docs",
 ]  # fmt: skip
 
 
@@ -70,6 +72,21 @@ def tests(session: nox.Session) -> None:
     # imported when pytest starts, before a plugin could begin to count.
     what = session.posargs or ["-q", "-m", "not soak"]
     session.run("python", "-P", "-m", "coverage", "run", "-m", "pytest", *what)
+
+
+@nox.session
+@nox.parametrize("pytest", PYTESTS)
+def plugin(session: nox.Session, pytest: str) -> None:
+    """Run the tests of the pytest plugin with older versions of pytest, and beside other plugins."""
+    install_wheels(
+        session,
+        f"pytest=={pytest}.*",
+        "hypothesis>=6.100",
+        "pytest-timeout>=2.3",
+        "pytest-xdist>=3.6",
+    )
+    what = session.posargs or ["packages/pytest-giambio/tests"]
+    session.run("python", "-P", "-m", "pytest", "-q", *what)
 
 
 @nox.session
