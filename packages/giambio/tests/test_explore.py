@@ -188,9 +188,10 @@ class TestFindings:
         assert deviation.then.place.source == "async def first():"
         assert deviation.then.starts
         lines = str(failure).splitlines()
-        assert lines[3] == "It fails when tasks run first come, first served, except that"
-        assert lines[4].startswith("  1. second ")
-        assert lines[5].startswith("     before first ")
+        assert lines[2].endswith("in racing    assert order == [1, 2]")
+        assert lines[4] == "It fails when tasks run first come, first served, except that"
+        assert lines[5].startswith("  1. second ")
+        assert lines[6].startswith("     before first ")
         assert lines[-1] == f"To see it again: giambio.testing.replay(racing, {failure.replay!r})"
 
     def test_a_run_that_does_not_end(self):
