@@ -215,7 +215,7 @@ class _Arrival:
 
     def __init__(self) -> None:
         # Whether a task has it, of whichever receiver.
-        self.taken = False
+        self.taken: bool = False
 
 
 class _Watch(NamedTuple):
