@@ -19,6 +19,18 @@ async def text() -> str:
     return "text"
 
 
+async def serve_plain(stream: giambio.AsyncSocket) -> None:
+    stream.getpeername()
+
+
+async def serve_over_tls(stream: giambio.TLSStream) -> None:
+    stream.version()
+
+
+async def serve_any(stream: giambio.HalfCloseableStream) -> None:
+    await stream.send_eof()
+
+
 async def main(n: int) -> str:
     async with giambio.create_pool(limit=3) as pool:
         task = pool.spawn(double, 2, times=3)
@@ -52,6 +64,18 @@ async def main(n: int) -> str:
         assert_type(await sock.receive(100), bytes)
         await sock.bind(("localhost", 0))
         assert_type(await sock.accept(), tuple[giambio.AsyncSocket, object])  # type: ignore[assert-type]
+    assert_type(giambio.socket.AF_UNIX.name, str)
+    assert_type(await giambio.connect_tcp("localhost", 80), giambio.AsyncSocket)
+    assert_type(await giambio.connect_tcp("localhost", 443, tls=True), giambio.TLSStream)
+    either = await giambio.connect_tcp("localhost", 443, tls=bool(n))
+    assert_type(either, giambio.AsyncSocket | giambio.TLSStream)
+    async with await giambio.open_udp_endpoint() as endpoint:
+        async for data, _ in endpoint:
+            assert_type(data, bytes)
+    await giambio.serve_tcp(serve_plain, 80)
+    await giambio.serve_tcp(serve_over_tls, 443)
+    await giambio.serve_tcp(serve_any, 443)
+    await giambio.serve_tcp(text, 443)  # type: ignore[arg-type]
     assert_type(await giambio.run_in_thread(len, "abc"), int)
     assert_type(await giambio.run_in_process(len, "abc"), int)
     assert_type(await giambio.run_process(["ls"]), CompletedProcess[bytes])

@@ -780,7 +780,7 @@ class TestAcceptingAndConnecting:
                 await giambio.sleep(1)
 
         async def main():
-            monkeypatch.setattr("giambio._async_socket.wait_writable", wait_writable)
+            monkeypatch.setattr("giambio._socket_connect.wait_writable", wait_writable)
             with stdlib.socket() as listener:
                 listener.bind(("127.0.0.1", 0))
                 listener.listen(0)
