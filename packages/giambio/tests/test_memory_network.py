@@ -268,6 +268,116 @@ class TestConnecting:
         simulate(main, network=MemoryNetwork(ipv6=True))
 
 
+class TestWhatSocketsRefuse:
+    """Mistakes get the error that the system would give."""
+
+    @staticmethod
+    def code_of(operation, *args):
+        with pytest.raises(OSError) as caught:
+            operation(*args)
+        return caught.value.errno
+
+    def test_of_streams(self):
+        async def main():
+            client, server = await connected()
+            listener = giambio.socket.socket()
+            listener.listen()
+            assert listener.getsockname() == ("0.0.0.0", 49152)
+            new = giambio.socket.socket()
+            async with client, server, listener, new:
+                for sock, address, code in (
+                    (client, ("server", 80), errno.EISCONN),
+                    (listener, ("10.0.0.2", 80), errno.EINVAL),
+                    (new, ("10.0.0.99", 80), errno.EHOSTUNREACH),
+                ):
+                    assert sock.socket.connect_ex(address) == code
+                assert new.socket.connect_ex(("10.0.0.2", 80)) == errno.EINPROGRESS
+                assert new.socket.connect_ex(("10.0.0.2", 80)) == errno.EALREADY
+                with pytest.raises(BlockingIOError):
+                    new.socket.send(b"x")
+                await giambio.sleep(1)
+                assert self.code_of(new.socket.send, b"x") == errno.ECONNREFUSED
+                assert self.code_of(new.socket.recv, 1) == errno.ENOTCONN
+                assert self.code_of(new.getpeername) == errno.ENOTCONN
+                assert self.code_of(client.listen) == errno.EINVAL
+                assert self.code_of(client.bind, ("", 1)) == errno.EINVAL
+                assert self.code_of(client.socket.accept) == errno.EINVAL
+                with pytest.raises(BlockingIOError):
+                    listener.socket.accept()
+                assert await client.send_some(b"") == 0
+                server.shutdown(standard.SHUT_RD)
+                assert await server.receive() == b""
+
+        simulate(main)
+
+    def test_of_datagrams(self):
+        async def main():
+            make = giambio.socket.socket
+            async with make(type=standard.SOCK_DGRAM) as one, make(type=standard.SOCK_DGRAM) as two:
+                assert one.getsockname() == ("0.0.0.0", 0)
+                assert self.code_of(one.socket.send, b"x") == errno.EDESTADDRREQ
+                assert one.socket.connect_ex(("10.0.0.99", 1)) == 0
+                assert self.code_of(one.socket.send, b"x") == errno.EHOSTUNREACH
+                two.bind(("", 9))
+                address = ("127.0.0.1", 9)
+                assert self.code_of(one.socket.sendto, bytes(65508), address) == errno.EMSGSIZE
+                for _ in range(300):
+                    await one.sendto(b"x", 0, address)
+                await giambio.sleep(1)
+                count = 0
+                while two.is_readable():
+                    assert await two.receive_into(bytearray(10)) == 1
+                    count += 1
+                assert count == 256
+                two.shutdown(standard.SHUT_RD)
+                assert await two.receive() == b""
+
+        simulate(main)
+
+    def test_what_they_are_can_be_asked(self):
+        async def main():
+            async with giambio.socket.socket() as sock:
+                assert (sock.family, sock.type, sock.proto) == (
+                    standard.AF_INET,
+                    standard.SOCK_STREAM,
+                    0,
+                )
+                sock.set_inheritable(True)
+                assert not sock.get_inheritable()
+                sock.setsockopt(standard.SOL_SOCKET, standard.SO_KEEPALIVE, 1)
+                assert sock.getsockopt(standard.SOL_SOCKET, standard.SO_KEEPALIVE) == 1
+                assert sock.getsockopt(standard.SOL_SOCKET, standard.SO_LINGER, 8) == bytes(8)
+                assert "SOCK_STREAM, not bound" in repr(sock.socket)
+            assert "closed" in repr(sock.socket)
+
+        simulate(main)
+
+    def test_what_is_not_there(self):
+        async def main(use):
+            left, right = giambio.socket.socketpair()
+            async with left, right:
+                await use(left)
+
+        async def detach(sock):
+            sock.detach()
+
+        async def send_descriptor(sock):
+            await giambio.socket.send_fds(sock, [b"x"], [0])
+
+        async def of_a_descriptor(sock):
+            giambio.socket.socket(fileno=0)
+
+        async def raw(sock):
+            giambio.socket.socket(type=standard.SOCK_RAW)
+
+        async def other_family(sock):
+            giambio.socket.socket(99)
+
+        for use in (detach, send_descriptor, of_a_descriptor, raw, other_family):
+            with pytest.raises(EscapedSimulation):
+                simulate(main, use)
+
+
 class TestDatagrams:
     """They are lost, late, or there twice."""
 

@@ -34,3 +34,10 @@ from ._simulate import simulate as simulate
 from ._sweep import SweepFailure as SweepFailure
 from ._sweep import SweepReport as SweepReport
 from ._sweep import cancel_sweep as cancel_sweep
+
+# Tracebacks and reprs show where a name is public, not the file that it lives in.
+for _name in [name for name in globals() if not name.startswith("_")]:
+    _home = str(getattr(globals()[_name], "__module__", ""))
+    if _home.startswith((__name__ + "._", "giambio._simulation")):
+        globals()[_name].__module__ = __name__
+del _name, _home
