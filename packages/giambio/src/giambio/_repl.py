@@ -193,11 +193,15 @@ class Prompt(code.InteractiveConsole):
             await sleep_forever()
 
     def _stop(self) -> None:
-        assert self._loop.background is not None
-        self._loop.background.cancel("the prompt was left")
+        if self._loop.background is not None:
+            self._loop.background.cancel("the prompt was left")
 
     def _start_task(self, code: CodeType) -> None:
-        self._task = self._loop.spawn(self._evaluate, code, context=self._context, name="prompt")
+        # Otherwise the loop is about to end, which will be told.
+        if self._loop.background is not None and self._loop.background.accepts_tasks:
+            self._task = self._loop.spawn(
+                self._evaluate, code, context=self._context, name="prompt"
+            )
 
     def _cancel_task(self) -> None:
         if self._task is not None:
