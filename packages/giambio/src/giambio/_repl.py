@@ -155,6 +155,7 @@ class Prompt(code.InteractiveConsole):
                     _interrupt_step(self._task, self._thread.ident)
 
     def _give_up(self) -> NoReturn:
+        self._thread.join()
         self.write("the loop has ended\n")
         if self._failure is not None:
             self._show(self._failure)
