@@ -9,27 +9,37 @@ costs anything: the classes are as they were.
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections import Counter
 from functools import wraps
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from giambio._channels import ReceiveChannel, SendChannel
+from giambio._queues import Queue
 from giambio._threads import ThreadCall
-from giambio_kernel import AsyncScheduler, CancelScope, Task, current_task
+from giambio_kernel import current_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
+    from giambio_kernel import Task
+
 # The operations that put items into a thing, and those that take them out of it.
 _GIVING = ("send", "send_nowait", "put", "put_nowait")
 _TAKING = ("receive", "receive_nowait", "get", "get_nowait")
-# Held while classes are changed, so that explorations in several threads take turns.
-_in_use = threading.Lock()
-
 # Those by which items pass unseen.
 _HIDING = ("select_case", "select_sending")
+
+# Where giambio's primitives are.
+_MODULES = (
+    "_barrier", "_broadcast", "_channels", "_condition", "_limiter", "_ordered_queues", "_queues",
+    "_ratelimit", "_rwlock", "_semaphore", "_subscription", "_sync", "_value",
+)  # fmt: skip
+
+# Held while classes are changed, so that explorations in several threads take turns.
+_in_use = threading.RLock()
 
 
 class Leftover(NamedTuple):
@@ -208,24 +218,18 @@ class Watch:
 
 
 def _primitives() -> list[type]:
-    """Return giambio's classes that tasks wait for: those of modules that are in use."""
+    """Return giambio's classes that tasks wait for."""
     found: dict[type, None] = {}
-    for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] == "giambio" and not name.startswith(__package__):
-            for each in list(vars(module).values()):
-                if isinstance(each, type) and callable(getattr(each, "statistics", None)):
-                    found[each] = None
-    return [each for each in found if not issubclass(each, (CancelScope, AsyncScheduler, tuple))]
+    for name in _MODULES:
+        for each in list(vars(import_module(f"giambio.{name}")).values()):
+            if isinstance(each, type) and callable(getattr(each, "statistics", None)):
+                found[each] = None
+    return list(found)
 
 
 def _passages() -> list[type]:
-    """Return giambio's classes through which each item passes once."""
-    found: dict[type, None] = {}
-    for name in ("giambio._channels", "giambio._queues"):
-        for each in list(vars(sys.modules[name]).values()):
-            if isinstance(each, type) and not vars(each).keys().isdisjoint((*_GIVING, *_TAKING)):
-                found[each] = None
-    return list(found)
+    """Return those through which each item passes once."""
+    return [Queue, SendChannel, ReceiveChannel]
 
 
 def _passage(thing: Any) -> Any:

@@ -10,17 +10,10 @@ from __future__ import annotations
 import errno
 import socket as _stdlib
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ._memory_socket import (
-    ERROR,
-    HANGUP,
-    READ,
-    READ_HANGUP,
-    WRITE,
-    MemorySocket,
-    failure,
-)
+from ._memory_socket import ERROR, HANGUP, READ, READ_HANGUP, WRITE, MemorySocket, failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,7 +93,7 @@ class StreamSocket(MemorySocket):
         server._join(client, network.new_flow(self.host.name, client.host.name))
         self._queue.append(server)
         self.changed()
-        server._send(lambda: client._connected_to(server, address))
+        server._send(partial(client._connected_to, server, address))
         return True
 
     # Connecting
@@ -138,9 +131,9 @@ class StreamSocket(MemorySocket):
             if not self._is_connecting:
                 pass
             elif not isinstance(listener, StreamSocket) or listener._queue is None:
-                network.call_later(0.0, lambda: self.break_off(errno.ECONNREFUSED))
+                network.call_later(0.0, partial(self.break_off, errno.ECONNREFUSED))
             elif not listener._welcome(self, address):
-                network.call_later(_ASKED_AGAIN_AFTER, lambda: self._ask(target, address))
+                network.call_later(_ASKED_AGAIN_AFTER, partial(self._ask, target, address))
 
         if self._is_connecting:
             self._send(arrive, target)
@@ -216,7 +209,7 @@ class StreamSocket(MemorySocket):
         for part in (content[:first], content[first:]):
             if part:
                 self._under_way += len(part)
-                self._send(lambda part=part: peer._take(self, part))  # type: ignore[misc]
+                self._send(partial(peer._take, self, part))
         return size
 
     def sendto(self, data: Any, *args: Any) -> int:
@@ -226,7 +219,7 @@ class StreamSocket(MemorySocket):
         """A part of the stream has arrived."""
         sender._under_way -= len(content)
         if self.is_closed:
-            self._send(lambda: sender.break_off(errno.ECONNRESET))
+            self._send(partial(sender.break_off, errno.ECONNRESET))
         elif not self._error:
             self._incoming += content
             self.changed()
@@ -258,7 +251,7 @@ class StreamSocket(MemorySocket):
         if peer is None or self._error:
             return
         if reset:
-            self._send(lambda: peer.break_off(errno.ECONNRESET))
+            self._send(partial(peer.break_off, errno.ECONNRESET))
         elif not self._end_sent:
             self._send(peer._take_end)
         self._end_sent = True
