@@ -39,10 +39,9 @@ if TYPE_CHECKING:
     from ._pool import Pool, TaskStatus
     from ._tls import TLSStream
 
-Handler: TypeAlias = (
-    "Callable[[AsyncSocket], Coroutine[Any, Any, object]]"
-    " | Callable[[TLSStream], Coroutine[Any, Any, object]]"
-)
+PlainHandler: TypeAlias = "Callable[[AsyncSocket], Coroutine[Any, Any, object]]"
+TLSHandler: TypeAlias = "Callable[[TLSStream], Coroutine[Any, Any, object]]"
+Handler: TypeAlias = "PlainHandler | TLSHandler"
 """What serves one connection: an async function of its stream."""
 
 OnError: TypeAlias = "Callable[[Exception, AsyncSocket], object]"

@@ -54,6 +54,7 @@ class SocketBase:
         "socket",
     )
 
+    socket: _stdlib.socket
     # The loop that it was used in last, and its handle there. Invariant: while there is no loop,
     # which is before its first use and once it is closed, there is no handle.
     _loop: AsyncScheduler | None
