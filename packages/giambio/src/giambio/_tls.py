@@ -1,53 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TLS over any stream.
-
-OpenSSL works in memory (see `TLSEngine`). Moving bytes between it and the stream below is all that is
-done here, with three rules that keep it simple:
-
-- what came is in its buffer before anything else can happen, so a cancelled reader loses nothing;
-- what TLS itself has to say (answers to changes of keys, refusals) is sent before waiting for more, by
-  the reader; but never while another task sends, for that one takes it along, and waiting for it
-  could be for ever: the other side may not read before we do;
-- of what could not be sent the rest is kept, if the stream below says how much it took.
-"""
+"""TLS over any stream."""
 
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
-from giambio_kernel import (
-    Task,
-    WaitQueue,
-    checkpoint,
-    checkpoint_due,
-    current_task,
-    park,
-    unpark_all,
-)
+from giambio_kernel import checkpoint, checkpoint_due
 
 from ._socket_base import DONE
-from ._sync import Lock
-from ._timeouts import skip_after
-from ._tls_engine import TLSEngine
-from ._tls_facts import TLSFacts
-from .exceptions import ConnectionBroken, ResourceBusy, ResourceClosed
+from ._tls_base import CHUNK, TLSBase
+from .exceptions import ConnectionBroken
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
 
     from ._socket_base import Data, Done
     from ._streams import Stream
 
-# How much is encrypted before it is sent, and how much is asked from the stream below.
-_CHUNK = 65536
-# How long, in seconds, a goodbye or the reason of a failure may take to be sent. Somebody who does not
-# read must not keep us from closing.
-_LAST_WORDS = 5.0
 
-
-class TLSStream(TLSFacts):
+class TLSStream(TLSBase):
     """TLS over another stream, for either side; a stream like any other.
 
     The handshake is made by `do_handshake` or `wrap`, or else by the first operation that needs it.
@@ -87,34 +59,7 @@ class TLSStream(TLSFacts):
         transport: The stream below.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_closed",
-        "_ended",
-        "_engine",
-        "_feeding",
-        "_flushing",
-        "_handshake_lock",
-        "_is_shaken",
-        "_no_receive",
-        "_no_send",
-        "_receiver",
-        "_sender",
-        "_session",
-        "_suppress_ragged_eofs",
-        "_unfed",
-        "_unflushed",
-        "transport",
-    )
-
-    transport: Stream
-    _session: ssl.SSLObject
-    # The tasks that are in an operation of each direction.
-    _receiver: Task[Any] | None
-    _sender: Task[Any] | None
-    # Why a direction is of no use any more.
-    _no_receive: str | None
-    _no_send: str | None
+    __slots__ = ()
 
     def __init__(
         self,
@@ -126,21 +71,9 @@ class TLSStream(TLSFacts):
         session: ssl.SSLSession | None = None,
         suppress_ragged_eofs: bool = False,
     ) -> None:
-        if context is None:
-            if server_side:
-                raise ValueError("a server needs a context, with its certificate")
-            context = ssl.create_default_context()
-        self.transport = transport
-        self._engine = TLSEngine(context, server_side, server_hostname, session)
-        self._session = self._engine.session
-        self._suppress_ragged_eofs = suppress_ragged_eofs
-        self._handshake_lock = Lock()
-        self._is_shaken = self._closed = self._ended = False
-        self._receiver = self._sender = self._no_receive = self._no_send = None
-        # Whether a task receives from the stream below, or sends into it; and who waits for that.
-        self._feeding = self._flushing = False
-        self._unfed: WaitQueue = {}
-        self._unflushed: WaitQueue = {}
+        super().__init__(
+            transport, context, server_side, server_hostname, session, suppress_ragged_eofs
+        )
 
     @classmethod
     async def wrap(
@@ -244,7 +177,11 @@ class TLSStream(TLSFacts):
                     data = await self._decrypt(max_bytes)
                     if data is not None:
                         return data
-                if engine.has_output() and not (self._flushing or self._no_send):
+                if (
+                    engine.has_output()
+                    and not engine.patient
+                    and not (self._flushing or self._no_send)
+                ):
                     await self._flush()
                 await self._feed()
         finally:
@@ -294,20 +231,6 @@ class TLSStream(TLSFacts):
         self._ended = data == b""
         return data
 
-    async def _feed(self) -> None:
-        """Give OpenSSL more; if another task does that already, wait until it has."""
-        if self._feeding:
-            await park(self._unfed, self)
-            return
-        self._feeding = True
-        try:
-            data = await self.transport.receive(_CHUNK)
-        finally:
-            self._feeding = False
-            if self._unfed:
-                unpark_all(self._unfed)
-        self._engine.feed(data)
-
     # Sending
 
     async def send_all(self, data: Data) -> None:
@@ -350,35 +273,13 @@ class TLSStream(TLSFacts):
         """Encrypt a part of *view*, and return how much."""
         while True:
             try:
-                return self._engine.encrypt(view, _CHUNK)
+                return self._engine.encrypt(view, CHUNK)
             except ssl.SSLWantReadError:  # it has to answer something first
                 await self._flush()
                 await self._feed()
             except ssl.SSLError as error:
                 await self._fail(error)
                 raise
-
-    async def _flush(self) -> None:
-        """Send what is encrypted; if another task does that already, wait until it has."""
-        while self._flushing:
-            await park(self._unflushed, self)
-        self._refuse_if(self._no_send)
-        self._flushing = True
-        try:
-            while data := self._engine.take_output():
-                try:
-                    await self.transport.send_all(data)
-                except BaseException as error:
-                    sent = getattr(error, "bytes_sent", None)
-                    if sent is None:
-                        self._no_send = "TLS was cancelled or failed in the middle of a record"
-                    else:
-                        self._engine.put_back(data[sent:])
-                    raise
-        finally:
-            self._flushing = False
-            if self._unflushed:
-                unpark_all(self._unflushed)
 
     # The end
 
@@ -433,6 +334,8 @@ class TLSStream(TLSFacts):
         try:
             await checkpoint()
             await self.do_handshake()
+            if self._engine.hold():
+                raise ssl.SSLError("there is data that was not received")
             await self._advance(self._engine.unwrap)
         finally:
             self._receiver = self._sender = None
@@ -478,61 +381,3 @@ class TLSStream(TLSFacts):
         traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
-
-    # What they have in common
-
-    async def _advance(self, step: Callable[[], object]) -> None:
-        """Do a step of the protocol until it is done, sending and receiving what it needs."""
-        done = False
-        while not done:
-            try:
-                step()
-                done = True
-            except ssl.SSLWantReadError:
-                pass
-            except ssl.SSLEOFError as error:
-                self._no_send = self._no_receive = "the other side ended the connection"
-                raise ConnectionBroken(self._no_receive) from error
-            except ssl.SSLError as error:
-                await self._fail(error)
-                raise
-            if self._engine.has_output():
-                await self._flush()
-            if not done:
-                await self._feed()
-
-    async def _fail(self, error: ssl.SSLError) -> None:
-        """Tell the other side why this goes no further."""
-        await self._flush_last_words()
-        self._no_send = self._no_receive = f"TLS has failed: {error}"
-
-    async def _flush_last_words(self) -> None:
-        if not (self._no_send or self._flushing):
-            try:
-                with skip_after(_LAST_WORDS):
-                    await self._flush()
-            except OSError:
-                pass
-
-    def _start_receiving(self) -> None:
-        self._check_open()
-        if self._receiver is not None:
-            raise ResourceBusy(f"task {self._receiver.name!r} already receives from {self!r}")
-        self._receiver = current_task()
-
-    def _start_sending(self, *, again: bool = False) -> None:
-        self._check_open()
-        if self._sender is not None:
-            raise ResourceBusy(f"task {self._sender.name!r} already sends into {self!r}")
-        if self._engine.goodbye_said and not again:
-            raise ConnectionBroken("the own direction was ended by send_eof()")
-        self._refuse_if(self._no_send)
-        self._sender = current_task()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ResourceClosed("the TLS stream is closed")
-
-    def _refuse_if(self, reason: str | None) -> None:
-        if reason is not None:
-            raise ConnectionBroken(reason)

@@ -20,6 +20,8 @@ class TLSEngine:
         session: The object of OpenSSL.
         may_read: False only if there is nothing to read before more is fed.
         goodbye_said: Whether the own end was announced.
+        patient: Whether the other side waits for nothing that TLS says by itself, so that it may go
+            along with data: the server's side of TLS 1.3, once the handshake is made.
     """
 
     __slots__ = (
@@ -28,9 +30,9 @@ class TLSEngine:
         "_incoming",
         "_outgoing",
         "_unsent",
-        "_unsent_may_wait",
         "goodbye_said",
         "may_read",
+        "patient",
         "session",
     )
 
@@ -51,13 +53,12 @@ class TLSEngine:
         self.session = context.wrap_bio(
             self._incoming, self._outgoing, server_side, server_hostname, session
         )
-        self.may_read = self.goodbye_said = False
+        self.may_read = self.goodbye_said = self.patient = False
         self._failure = None
         # Decrypted, and not read yet.
         self._held = b""
         # What is to be sent before the rest: taken out, and put back.
         self._unsent = b""
-        self._unsent_may_wait = False
 
     def do_handshake(self) -> None:
         """Go on with the handshake.
@@ -70,10 +71,10 @@ class TLSEngine:
         session.do_handshake()
         self.may_read = True
         if session.server_side and session.version() == "TLSv1.3":
-            # These are session tickets. A client may first have much to send and read nothing before
-            # that, so they go along with the first data. Source: trio, which met such clients.
-            self._unsent = self.take_output()
-            self._unsent_may_wait = True
+            # What is left are session tickets. A client may first have much to send and read nothing
+            # before that, so whoever waits to get rid of them can wait for ever. Source: trio, which
+            # met such clients.
+            self.patient = True
 
     def feed(self, data: bytes) -> None:
         """Give it what came from the other side; ``b""`` at the end."""
@@ -131,14 +132,13 @@ class TLSEngine:
         return b"".join(parts)
 
     def has_output(self) -> bool:
-        """Whether there is something to be sent, and not only what can wait for other things."""
-        return bool(self._outgoing.pending or (self._unsent and not self._unsent_may_wait))
+        """Whether there is something to be sent."""
+        return bool(self._outgoing.pending or self._unsent)
 
     def take_output(self) -> bytes:
         """Return what is to be sent to the other side, and forget it."""
         data = self._unsent + self._outgoing.read()
         self._unsent = b""
-        self._unsent_may_wait = False
         return data
 
     def put_back(self, data: bytes) -> None:
@@ -165,18 +165,29 @@ class TLSEngine:
         if self.goodbye_said:
             return
         self.goodbye_said = True
-        # OpenSSL would then look for the answer and take data that has come for an error. So what
-        # is decrypted is taken out before, and what is not comes back after.
-        while size := self.session.pending():
-            self._held += self.session.read(size)
-            self.may_read = True
-        undecrypted = self._incoming.read()
+        # OpenSSL would then look for the answer and take data that has come for an error. So it is
+        # taken out before, and what cannot be decrypted yet comes back after.
+        self.hold()
+        fragment = self._incoming.read()
         try:
             self.session.unwrap()
         except ssl.SSLError:  # usually: it wants to read the answer
             pass
-        if not self._incoming.eof:  # otherwise it is half a record, which nothing will complete
-            self._incoming.write(undecrypted)
+        if not self._incoming.eof:  # otherwise nothing will complete it
+            self._incoming.write(fragment)
+
+    def hold(self) -> bool:
+        """Decrypt all that can be, keep it for `read`, and say whether there is any."""
+        parts = []
+        try:
+            while self.may_read and (data := self.read(_RECORD)):
+                parts.append(data)
+        except ssl.SSLError as error:
+            self._failure = error
+        if parts or self._failure is not None:
+            self._held = b"".join(parts)
+            self.may_read = True
+        return bool(parts)
 
     def unwrap(self) -> None:
         """Announce the own end and find that of the other side.
@@ -186,8 +197,6 @@ class TLSEngine:
             ssl.SSLError: There is data instead.
         """
         self.say_goodbye()
-        if self._held:
-            raise ssl.SSLError("there is data that was not received")
         self.session.unwrap()
 
     def leftover(self) -> bytes:
