@@ -35,7 +35,7 @@ _HIDING = ("select_case", "select_sending")
 # Where giambio's primitives are.
 _MODULES = (
     "_barrier", "_broadcast", "_channels", "_condition", "_limiter", "_ordered_queues", "_queues",
-    "_ratelimit", "_rwlock", "_semaphore", "_subscription", "_sync", "_value",
+    "_rwlock", "_semaphore", "_subscription", "_sync", "_value",
 )  # fmt: skip
 
 # Held while classes are changed, so that explorations in several threads take turns.
