@@ -245,6 +245,27 @@ def test_what_is_no_resolver_is_refused(run):
     run(main)
 
 
+def test_a_resolver_that_finds_nothing_has_found_no_host(run):
+    class Nothing(Hosts):
+        async def getaddrinfo(self, *args):
+            return []
+
+    async def main():
+        socket.set_resolver(Nothing({}))
+        for connect in (giambio.connect_tcp, giambio.connect_udp):
+            with pytest.raises(stdlib.gaierror, match=r"'giambio\.test' has no such address"):
+                await connect("giambio.test", 80)
+
+    run(main)
+
+
+@pytest.mark.parametrize("port", [-1, 65536, 70000])
+def test_a_port_that_is_none_is_refused(run, port):
+    """Some systems would take the rest of dividing it by 65536."""
+    with pytest.raises(ValueError, match="a number from 0 to 65535"):
+        run(giambio.connect_tcp, "127.0.0.1", port)
+
+
 def test_a_waiting_look_up_can_be_cancelled(run, monkeypatch):
     async def main():
         class Never:

@@ -214,6 +214,11 @@ def test_bad_use_is_refused_and_leaves_nothing_open(run):
             await giambio.serve_tcp(3, 0)
         with pytest.raises(TypeError, match="not <coroutine object echo"):
             await giambio.serve_tcp(echo(None), 0)
+        with pytest.raises(TypeError, match="tls must be an ssl.SSLContext, not True"):
+            await giambio.serve_tcp(echo, 0, tls=True)
+        with stdlib.socket() as standard:
+            with pytest.raises(TypeError, match=r"expected sockets of giambio, .*wrap_socket"):
+                await giambio.serve_listeners(echo, [standard])
         with pytest.raises(ValueError, match="max_clients must be at least 1, not 0"):
             await giambio.serve_tcp(echo, 0, max_clients=0)
         with pytest.raises(ValueError, match="at least one listening socket"):

@@ -161,9 +161,12 @@ async def getaddrinfo(
 
     Raises:
         socket.gaierror: The name could not be resolved, or is no possible name.
+        ValueError: The port is not from 0 to 65535.
 
     Checkpoint: always.
     """
+    if isinstance(port, int) and not 0 <= port <= 65535:
+        raise ValueError(f"a port is a number from 0 to 65535, not {port!r}")
     if checkpoint_due():
         await checkpoint()
     network = simulated_network()
@@ -179,7 +182,10 @@ async def getaddrinfo(
                 raise  # it is not for being a name that it was refused
         else:
             return numeric
-    return await _resolver().getaddrinfo(host, port, family, type, proto, flags)
+    found = await _resolver().getaddrinfo(host, port, family, type, proto, flags)
+    if not found:
+        raise _stdlib.gaierror(_stdlib.EAI_NONAME, f"{host!r} has no such address")
+    return found
 
 
 async def getnameinfo(sockaddr: tuple[Any, ...], flags: int) -> tuple[str, str]:

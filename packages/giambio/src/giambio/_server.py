@@ -24,6 +24,7 @@ from giambio_kernel import (
     unpark_all,
 )
 
+from ._async_socket import AsyncSocket
 from ._pool import create_pool
 from ._sync import Event
 from ._timeouts import skip_after, with_timeout
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
     from giambio_kernel import Task
 
-    from ._async_socket import AsyncSocket
     from ._pool import Pool, TaskStatus
     from ._tls import TLSStream
 
@@ -264,11 +264,19 @@ class Server:
             self._ended.set()
 
     def _check(self) -> None:
+        """Refuse what would show only when a client comes, or block the loop."""
         handler: Any = self._handler
         if not callable(handler):
             if isinstance(handler, CoroutineType):
                 handler.close()  # or Python would complain of that, too
             raise TypeError(f"expected an async function to serve with, not {handler!r}")
+        for listener in self.listeners:
+            if not isinstance(listener, AsyncSocket):
+                raise TypeError(
+                    f"expected sockets of giambio, not {listener!r}; use giambio.wrap_socket"
+                )
+        if not (self._tls is None or hasattr(self._tls, "wrap_bio")):
+            raise TypeError(f"tls must be an ssl.SSLContext, not {self._tls!r}")
         if not self._max_clients >= 1:
             raise ValueError(f"max_clients must be at least 1, not {self._max_clients!r}")
         if not self.listeners:
@@ -366,7 +374,7 @@ async def serve_listeners(
         task_status: Given by `Pool.start`, which then returns the `Server`.
 
     Raises:
-        TypeError: *handler* is no function.
+        TypeError: *handler* is no function, a listener no `AsyncSocket`, or *tls* no context.
         ValueError: *max_clients* is less than 1, or there are no listeners.
         OSError: A listening socket failed. Running out of descriptors is no failure: the server
             tries again, ten times a second, and logs a warning once a minute.

@@ -150,8 +150,9 @@ async def _start_tls(sock: AsyncSocket, tls: ssl.SSLContext | bool, host: str | 
 
     name = host.decode("ascii") if isinstance(host, bytes) else host
     context = None if isinstance(tls, bool) else tls
-    # A scope is of no interest to the other side.
-    return await TLSStream.wrap(sock, context, server_hostname=name.partition("%")[0])
+    # Neither a scope nor the dot at the end of a full name is part of what a certificate says.
+    name = name.partition("%")[0].rstrip(".")
+    return await TLSStream.wrap(sock, context, server_hostname=name)
 
 
 async def open_tcp_listeners(
