@@ -40,7 +40,7 @@ class TLSStream(TLSBase):
     Receiving goes on. (If the stream below does not tell by ``bytes_sent`` how much it has sent,
     a handshake that is cancelled in the middle breaks the stream, too.)
 
-    Renegotiation, which TLS 1.3 has abolished, is refused and the connection goes on.
+    Renegotiation, which TLS 1.3 has abolished, is refused. The other side may go on without, or give up.
 
     Args:
         transport: The stream below, connected to the other side. It belongs to this one from now on.
