@@ -65,6 +65,12 @@ class Result:
         return True
 
 
+@pytest.fixture(autouse=True)
+def own_root(pytester):
+    """Do not let an inner run find the configuration of whatever its directory lies in."""
+    pytester.makeini("[pytest]")
+
+
 @pytest.fixture
 def inner(pytester):
     """Return a function that runs pytest on a source text."""

@@ -53,8 +53,17 @@ def test_a_race_is_found_made_small_and_shown_at_the_line_that_fails(inner):
     assert "test_it.py::test_it fails in the schedule that was tried as number" in text
     assert "It fails when tasks run first come, first served, except that" in text
     assert "in task: test_it" in text
-    assert "To see it again: pytest 'test_it.py::test_it' --giambio-replay=gb1-" in text
+    assert "To see it again: pytest test_it.py::test_it --giambio-replay=gb1-" in text
     assert "giambio/testing" not in text
+
+
+def test_the_command_for_replaying_can_be_typed_as_it_stands(inner):
+    result = inner("""
+        @pytest.mark.parametrize("text", ["{a b}"])
+        @pytest.mark.giambio(explore=5)
+        async def test_it(text): assert False
+    """)
+    assert "pytest 'test_it.py::test_it[{a b}]' --giambio-replay=gb1-" in result.out
 
 
 def test_a_failure_is_the_same_in_every_run_of_the_test(inner):
@@ -122,7 +131,8 @@ def test_exploration_can_be_turned_off_and_down(inner):
     source = RACE.replace('assert account["balance"] == 2', "pass").replace(
         "pool.spawn(idle)", "pool.spawn(giambio.sleep, 1)"
     )
-    assert "nothing found in 3 schedules" in inner(source, "-rP", "--giambio-explore=3").out
+    out = inner(source, "-rP", "--giambio-explore=3").out
+    assert re.search(r"nothing found in [23] schedules", out)  # one of them may have come twice
 
 
 def test_the_number_of_schedules_must_be_one(inner):

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from typing import TYPE_CHECKING, Any, cast
 from zlib import crc32
 
@@ -104,8 +106,15 @@ def _common(item: pytest.Function, settings: Settings) -> dict[str, Any]:
         "network": settings.network,
         "through": _THROUGH,
         "label": item.nodeid,
-        "replay_with": f"pytest '{item.nodeid}' --giambio-replay={{replay}}",
+        "replay_with": f"pytest {_how_to_select(item)} --giambio-replay={{replay}}",
     }
+
+
+def _how_to_select(item: pytest.Function) -> str:
+    """Return what to type after ``pytest``, as part of a format."""
+    path = os.path.relpath(item.path, item.config.invocation_params.dir)
+    selection = shlex.quote("::".join([path, *item.nodeid.split("::")[1:]]))
+    return selection.replace("{", "{{").replace("}", "}}")
 
 
 def _replay(

@@ -146,6 +146,8 @@ class FixtureUnit(Unit):
         self.crash: BaseException | None = None
         self.crash_was_told = False
         self.on_crash: Callable[[FixtureUnit], object] | None = None
+        # Set also while the task is on its way out of a wait that was cancelled.
+        self._released = False
         # Invariant: whether the task is parked in `_wait_for_release`.
         self._is_parked = False
 
@@ -155,6 +157,7 @@ class FixtureUnit(Unit):
 
     def release(self) -> None:
         """Let the second half run: nobody uses the fixture any more."""
+        self._released = True
         if self._is_parked:
             self._is_parked = False
             assert self.task is not None
@@ -231,8 +234,9 @@ class FixtureUnit(Unit):
             self.crash = _failure_behind(cancelled)
             if self.crash is not None and self.on_crash is not None:
                 self.on_crash(self)
-            with CancelScope(shield=True):
-                await self._park()
+            if not self._released:
+                with CancelScope(shield=True):
+                    await self._park()
             return cancelled
         return None
 
