@@ -12,7 +12,14 @@ from subprocess import DEVNULL, PIPE, STDOUT
 import pytest
 
 import giambio
-from giambio import CancelScope, ProcessFailed, open_process, run_process
+from giambio import (
+    CancelScope,
+    ProcessFailed,
+    ResourceClosed,
+    open_pipe,
+    open_process,
+    run_process,
+)
 from giambio._process_group import ProcessGroup
 from giambio.testing import assert_checkpoints, cancel_sweep, wait_all_tasks_blocked
 
@@ -450,14 +457,39 @@ class TestOpenProcess:
 
     def test_its_output_may_go_to_another_one(self, run):
         async def main():
-            receiving, sending = os.pipe()
             async with (
-                open_process(["printf", "b\na\n"], stdout=sending),
-                open_process(["sort"], stdin=receiving, stdout=PIPE) as sort,
+                open_process(["printf", "b\na\n"], stdout=PIPE) as first,
+                open_process(["sort"], stdin=first.stdout, stdout=PIPE) as sort,
             ):
-                os.close(sending)
-                os.close(receiving)
+                assert first.stdout.closed
                 assert await sort.stdout.receive() == b"a\nb\n"
+
+        run(main)
+
+    def test_the_end_of_a_pipe_is_given_as_programs_expect_it(self, run):
+        """It waits when there is nothing, instead of failing."""
+
+        async def main():
+            send, receive = open_pipe()
+            async with open_process(["cat"], stdin=receive, stdout=PIPE) as process:
+                with pytest.raises(ResourceClosed):
+                    await receive.receive()
+                await send.send_all(b"x")
+                assert await process.stdout.receive() == b"x"
+                send.close()
+
+        run(main)
+
+    def test_the_end_of_a_pipe_is_as_it_was_if_the_program_cannot_be_started(self, run):
+        async def main():
+            send, receive = open_pipe()
+            async with send, receive:
+                with pytest.raises(FileNotFoundError):
+                    async with open_process(["/no/such/program"], stdin=receive):
+                        pass
+                with giambio.skip_after(1) as scope:
+                    await receive.receive()
+                assert scope.timed_out
 
         run(main)
 

@@ -267,15 +267,18 @@ class TestRunInProcess:
         program = tmp_path / "program.py"
         program.write_text(
             "import giambio\n"
-            "def double(n): return 2 * n\n"
-            "async def main(): print(await giambio.run_in_process(double, 4))\n"
+            "class Number(int): pass\n"
+            "def double(n): return Number(2 * n)\n"
+            "async def main():\n"
+            "    doubled = await giambio.run_in_process(double, Number(4))\n"
+            "    print(doubled, type(doubled) is Number)\n"
             "if __name__ == '__main__': giambio.run(main)\n"
         )
 
         async def main():
             return (await run_process([sys.executable, str(program)], stdout=PIPE)).stdout
 
-        assert run(main) == b"8\n"
+        assert run(main) == b"8 True\n"
 
     def test_bad_use_is_an_error_at_once(self, run):
         async def main():

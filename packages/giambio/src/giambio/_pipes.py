@@ -49,8 +49,8 @@ def open_pipe() -> tuple[PipeSendStream, PipeReceiveStream]:
     return PipeSendStream(sending), PipeReceiveStream(receiving)
 
 
-class _PipeEnd:
-    """A descriptor, and who uses it now."""
+class PipeEnd:
+    """What the two ends of a pipe have in common: a descriptor, and who uses it now."""
 
     __slots__ = ("__weakref__", "_file", "_handle", "_loop", "_user")
 
@@ -136,7 +136,7 @@ class _PipeEnd:
         return self._handle
 
 
-class PipeReceiveStream(_PipeEnd):
+class PipeReceiveStream(PipeEnd):
     """The end of a pipe that bytes come out of. A `giambio.ReceiveStream`.
 
     Made by `open_pipe` and `open_process`, or of a descriptor. ``async with`` closes it.
@@ -224,7 +224,7 @@ class PipeReceiveStream(_PipeEnd):
             self._user = None
 
 
-class PipeSendStream(_PipeEnd):
+class PipeSendStream(PipeEnd):
     """The end of a pipe that bytes are sent into. A `giambio.SendStream`.
 
     Made by `open_pipe` and `open_process`, or of a descriptor. ``async with`` closes it, and so the

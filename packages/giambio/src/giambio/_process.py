@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from giambio_kernel import CancelScope, checkpoint, checkpoint_due, sleep
 
 from ._exit_watch import ExitWatch
-from ._pipes import PipeReceiveStream, PipeSendStream
+from ._pipes import PipeEnd, PipeReceiveStream, PipeSendStream
 from ._process_group import ProcessGroup
 from ._simulation import refuse_if_simulated
 from ._threads import run_in_thread
@@ -61,8 +61,9 @@ def open_process(
     Args:
         command: The program and its arguments, in a sequence; with *shell*, a string.
         stdin: Where its input comes from. By default, as for the others, it has ours;
-            `subprocess.PIPE` gives it a pipe, whose other end is `Process.stdin`; the rest is as
-            for `subprocess.Popen`.
+            `subprocess.PIPE` gives it a pipe, whose other end is `Process.stdin`; the end of a
+            pipe, `Process.stdout` of another one for example, is handed over, and closed here; the
+            rest is as for `subprocess.Popen`.
         stdout: Where its output goes.
         stderr: Where its error output goes; `subprocess.STDOUT` for where its output does.
         shell: Whether the shell is to interpret *command*.
@@ -240,21 +241,28 @@ class Process:
             raise RuntimeError(f"{self!r} was entered before: it can be used only once")
         refuse_if_simulated("starting a process")
         theirs: list[int] = []
+        given = [end for end in self._redirections.values() if isinstance(end, PipeEnd)]
         try:
             for name in ("stdin", "stdout", "stderr"):
                 if self._redirections[name] == subprocess.PIPE:
                     theirs.append(self._open_pipe(name))
+            for end in given:
+                os.set_blocking(end.fileno(), True)  # as programs expect it
             # Not in the loop: it takes a millisecond, and much longer when the program lies on a
             # slow file system, or when we are large and have to be copied.
             await run_in_thread(self._start)
         except BaseException:
             self._given_up = True  # before it is looked whether there is a child
+            for end in given:
+                os.set_blocking(end.fileno(), False)
             self._destroy()
             self._close_pipes()
             raise
         finally:
             for fd in theirs:
                 os.close(fd)
+        for end in given:
+            end.close()
         return self
 
     def _open_pipe(self, name: str) -> int:

@@ -56,7 +56,7 @@ def pack(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 def perform(message: bytes) -> bytes:
     """On the other side: make a call, and make a message of its outcome."""
     try:
-        func, args, kwargs = _Unpickler(io.BytesIO(message)).load()
+        func, args, kwargs = _CallUnpickler(io.BytesIO(message)).load()
         result = func(*args, **kwargs)
         if result.__class__ is CoroutineType:
             result.close()
@@ -68,7 +68,7 @@ def perform(message: bytes) -> bytes:
 
 def unpack(message: bytes) -> Any:
     """Return the result of the call, or raise its error."""
-    error, notes, result = pickle.loads(message)
+    error, notes, result = _ReplyUnpickler(io.BytesIO(message)).load()
     if error is None:
         return result
     try:
@@ -93,13 +93,20 @@ def _dump_error(error: BaseException) -> bytes:
     return message
 
 
-class _Unpickler(pickle.Unpickler):
+class _CallUnpickler(pickle.Unpickler):
     """Finds what stands in the main module of the program, and imports it only then."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module == "__main__" and _MAIN not in sys.modules:
             _import_main(*_main)
         return super().find_class(module, name)
+
+
+class _ReplyUnpickler(pickle.Unpickler):
+    """Finds what stands in the main module under the name that this has on the other side."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        return super().find_class("__main__" if module == _MAIN else module, name)
 
 
 def _import_main(name: str | None, path: str | None) -> None:

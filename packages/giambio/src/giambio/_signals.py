@@ -221,6 +221,7 @@ class _Arrival:
 class _Watch(NamedTuple):
     """A signal that is received."""
 
+    number: int
     former: object
     receivers: dict[SignalReceiver, None]
 
@@ -249,7 +250,7 @@ def _subscribe(number: int, receiver: SignalReceiver) -> None:
             raise ValueError(
                 f"the handler of {number!r} was not installed by Python, and could not be put back"
             )
-        watch = _watches[number] = _Watch(former, {})
+        watch = _watches[number] = _Watch(number, former, {})
         try:
             signal.signal(number, _on_signal)
         except OSError:
@@ -281,4 +282,4 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
     if watch is not None:
         arrival = _Arrival()
         for receiver in list(watch.receivers):
-            receiver.note(_known(number), arrival)
+            receiver.note(watch.number, arrival)
