@@ -21,7 +21,7 @@ from giambio import (
     select,
     sending,
 )
-from giambio._selection import Case
+from giambio.lowlevel import Case
 from giambio.testing import assert_checkpoints, cancel_sweep, wait_all_tasks_blocked
 
 
@@ -327,6 +327,26 @@ class TestEnd:
         run(main)
         with pytest.raises(RuntimeError, match="is used by tasks of another run; make one for"):
             run(main)
+
+
+def test_after_a_run_that_broke_off_threads_can_still_use_it(run):
+    queue = ThreadQueue()
+
+    class Broken:
+        def choose(self, ready):
+            if queue.statistics().tasks_waiting_to_get:
+                raise LookupError("the policy is broken")
+            return 0
+
+    async def main():
+        async with create_pool() as pool:
+            for fn in (queue.get, giambio.checkpoint, giambio.checkpoint):
+                pool.spawn(fn)
+
+    with pytest.raises(LookupError):
+        run(main, policy=Broken())
+    queue.blocking.put("x")
+    assert queue.blocking.get() == "x"
 
 
 class TestRaces:

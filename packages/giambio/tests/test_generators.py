@@ -19,6 +19,13 @@ async def count(to, log=None):
         yield i
 
 
+@as_channel
+async def never():
+    """Wait for ever."""
+    await giambio.sleep_forever()
+    yield
+
+
 def test_items_come_in_order_and_then_the_end(run):
     async def main():
         async with count(4) as channel:
@@ -222,11 +229,6 @@ def test_an_error_in_the_clean_up_of_the_generator_is_raised_by_the_block(run):
 
 
 def test_who_waits_in_another_task_when_the_block_is_left_is_told(run):
-    @as_channel
-    async def never():
-        await giambio.sleep_forever()
-        yield
-
     async def main():
         async with giambio.create_pool() as pool:
             async with never() as channel:
@@ -269,6 +271,34 @@ def test_it_can_be_selected_from(run):
             assert chosen == (1, channel, 0)
             chosen = await select(queue, channel, in_order=True)
             assert chosen == (1, channel, 1)
+
+    run(main)
+
+
+def test_its_error_and_its_end_reach_a_select(run):
+    async def main():
+        queue = giambio.Queue()
+        for error in (ValueError, EndOfChannel):
+            async with failing(0) as channel:
+                if error is EndOfChannel:
+                    with pytest.raises(ValueError):
+                        await channel.receive()
+                with pytest.raises(error) as caught:
+                    await select(queue, channel)
+                assert caught.value.__notes__[-1].startswith("in select(): argument 1")
+        async with giambio.create_pool() as pool:
+
+            async def selector(channel):
+                with pytest.raises(ResourceClosed):
+                    await select(queue, channel)
+
+            async with count(1) as channel:
+                await channel.receive()
+                await giambio.checkpoint()
+            async with never() as channel:
+                pool.spawn(selector, channel)
+                await wait_all_tasks_blocked()
+        assert queue.statistics().tasks_waiting_to_get == 0
 
     run(main)
 

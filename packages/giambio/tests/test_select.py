@@ -26,7 +26,7 @@ from giambio import (
     select,
     sending,
 )
-from giambio._selection import selecting
+from giambio.lowlevel import Case, selecting, settle, unpark
 from giambio.testing import VirtualClock, assert_checkpoints, cancel_sweep, wait_all_tasks_blocked
 
 
@@ -396,8 +396,6 @@ class TestReports:
                 raise WouldBlock
 
             def select_case(self):
-                from giambio._selection import Case
-
                 return Case(self, self.try_it, self.queue)
 
         async def main():
@@ -412,6 +410,37 @@ class TestReports:
                 pool.cancel()
 
         run(main)
+
+
+def test_a_primitive_of_ones_own_can_be_selected(run):
+    class Bell:
+        """Rings for one task at a time."""
+
+        def __init__(self):
+            self.waiters = {}
+
+        def ring(self):
+            if selecting:
+                settle(self.waiters)
+            unpark(self.waiters, "ding")
+
+        def is_ringing(self):
+            raise WouldBlock
+
+        def select_case(self):
+            return Case(self, self.is_ringing, self.waiters)
+
+    async def main():
+        bell, queue = Bell(), Queue()
+        async with create_pool() as pool:
+            task = pool.spawn(select, queue, bell)
+            await wait_all_tasks_blocked()
+            bell.ring()
+            queue.put_nowait("not for it")
+        assert task.result() == (1, bell, "ding")
+        assert len(queue) == 1
+
+    run(main)
 
 
 def test_wrong_use_is_told(run):

@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from . import socket as socket
     from . import testing as testing
     from ._barrier import Barrier as Barrier
+    from ._blocking import BlockingSide as BlockingSide
     from ._blocking_portal import start_blocking_portal as start_blocking_portal
     from ._bridge import ThreadQueue as ThreadQueue
     from ._broadcast import Broadcast as Broadcast
@@ -161,6 +162,7 @@ _LAZY = {
     "Attempt": "_policies",
     "await_future": "_futures",
     "Barrier": "_barrier",
+    "BlockingSide": "_blocking",
     "Broadcast": "_broadcast",
     "BufferedStream": "_buffered",
     "cleanup": "_policies",

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What one needs to build primitives of one's own, and libraries on them.
 
-All of it is public in `giambio_kernel`; it stands here so that a program needs one import only.
+Most of it is public in `giambio_kernel`; it stands here so that a program needs one import only. The rest is
+what a primitive needs so that `giambio.select` can wait for it: a method ``select_case()`` that returns a
+`Case`, and a call of `settle` before it unparks.
 """
 
 from __future__ import annotations
@@ -39,3 +41,9 @@ from giambio_kernel import wait_all_tasks_blocked as wait_all_tasks_blocked
 from giambio_kernel import wait_readable as wait_readable
 from giambio_kernel import wait_writable as wait_writable
 from giambio_kernel import wake as wake
+
+from ._selection import Case as Case
+from ._selection import selecting as selecting
+from ._selection import settle as settle
+from ._selection import settle_all as settle_all
+from ._selection import settle_task as settle_task
