@@ -518,15 +518,13 @@ class TestBadUse:
         with pytest.raises(ValueError, match=next(iter(options))):
             MemoryNetwork(**options)
 
-    def test_a_description_is_no_network(self):
-        description = MemoryNetwork()
-        assert "description" in repr(description)
-        for use in (
-            lambda: description.partition("a", "b"),
-            lambda: description.host("a").__enter__(),
-        ):
-            with pytest.raises(RuntimeError, match=r"the one of a run is current_network\(\)"):
-                use()
+    def test_a_network_says_what_it_is_like(self):
+        async def main():
+            return repr(current_network())
+
+        text = simulate(main, network=MemoryNetwork(latency=1, loss=0.5))
+        assert text.startswith("<SimulatedNetwork of 1 hosts, MemoryNetwork(")
+        assert "latency=(1, 1), loss=0.5" in text
 
     def test_one_group_is_no_partition(self):
         async def main():

@@ -24,13 +24,14 @@ from ._memory import MemoryReceiveStream as MemoryReceiveStream
 from ._memory import MemorySendStream as MemorySendStream
 from ._memory import memory_pipe as memory_pipe
 from ._memory import memory_stream_pair as memory_stream_pair
-from ._network import Fault as Fault
 from ._network import MemoryNetwork as MemoryNetwork
-from ._network import current_network as current_network
 from ._recipe import ReplayMismatch as ReplayMismatch
 from ._replay import replay as replay
 from ._sequencer import Sequencer as Sequencer
 from ._simulate import simulate as simulate
+from ._simulated_network import Fault as Fault
+from ._simulated_network import SimulatedNetwork as SimulatedNetwork
+from ._simulated_network import current_network as current_network
 from ._sweep import SweepFailure as SweepFailure
 from ._sweep import SweepReport as SweepReport
 from ._sweep import cancel_sweep as cancel_sweep

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from ._hosts import Host
-    from ._network import MemoryNetwork
+    from ._simulated_network import SimulatedNetwork
     from ._wire import Flow
 
 # What the loop's pollers report, in the values of epoll.
@@ -57,7 +57,7 @@ class MemorySocket(_stdlib.socket):
     """
 
     def __init__(
-        self, network: MemoryNetwork, host: Host, family: int, kind: int, proto: int
+        self, network: SimulatedNetwork, host: Host, family: int, kind: int, proto: int
     ) -> None:
         # Not the one of the standard class, which would ask the system for a descriptor.
         self._network = network
@@ -140,7 +140,7 @@ class MemorySocket(_stdlib.socket):
 
     def open(self) -> None:
         """Get a descriptor."""
-        self._fd = self._network.register(self)
+        self._fd = self._network.table.add(self)
 
     def bind(self, address: Any) -> None:
         if self.bound is not None:
@@ -156,7 +156,8 @@ class MemorySocket(_stdlib.socket):
     def close(self) -> None:
         if self._fd != -1:
             self._on_close()
-            self._network.unregister(self)
+            self._network.table.remove(self._fd)
+            self._network.hosts.unbind(self)
             self._fd = -1
             self.is_closed = True
 
@@ -179,7 +180,8 @@ class MemorySocket(_stdlib.socket):
 
     def changed(self) -> None:
         """Say that it may have become ready for something."""
-        self._network.changed(self._fd)
+        if self._fd != -1:
+            self._network.table.note_change(self._fd)
 
     def _raise_error(self) -> None:
         if self._error:
@@ -227,7 +229,7 @@ class DatagramSocket(MemorySocket):
     """A socket for datagrams, each of which arrives whole, or does not."""
 
     def __init__(
-        self, network: MemoryNetwork, host: Host, family: int, kind: int, proto: int
+        self, network: SimulatedNetwork, host: Host, family: int, kind: int, proto: int
     ) -> None:
         super().__init__(network, host, family, kind, proto)
         self._arrived: deque[tuple[bytes, Any]] = deque()

@@ -13,6 +13,7 @@ from giambio_kernel import AsyncScheduler, DeadlockError, VirtualClock, format_t
 from ._leftovers import Watch
 from ._loose_ends import LooseEnds
 from ._places import place_of_error
+from ._simulated_network import SimulatedNetwork
 from ._world import World
 
 if TYPE_CHECKING:
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 
     from giambio_kernel import Task
 
-    from ._network import Fault, MemoryNetwork
+    from ._network import MemoryNetwork
     from ._places import Place
+    from ._simulated_network import Fault
     from ._strategies import Recorder
 
     Main = Callable[[], Coroutine[Any, Any, object]]
@@ -191,7 +193,7 @@ class Program:
         random.seed(seed)
         self._watch.forget()
         self._loose_ends.forget()
-        network = None if self._network is None else self._network.renewed(seed)
+        network = None if self._network is None else SimulatedNetwork(self._network, seed)
         self.faults = [] if network is None else network.faults
         always = None
         if self._oracles.always is not None:
@@ -206,7 +208,7 @@ class Program:
             )
         finding = self._drive(world, policy, main)
         if network is not None:
-            network.close(complain=finding is None)
+            network.table.close_all(complain=finding is None)
         if isinstance(world, World) and world.escaped is not None:
             raise world.escaped
         if always is not None and always.error is not None:

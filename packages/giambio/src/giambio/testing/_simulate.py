@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ._network import MemoryNetwork, as_network
+from ._simulated_network import SimulatedNetwork
 from ._world import World
 
 if TYPE_CHECKING:
@@ -45,5 +46,7 @@ def simulate(
     description = as_network(network)
     assert description is not None
     several = debugger if isinstance(debugger, list | tuple) else [debugger]
-    world = World(None, description.renewed(seed), [each for each in several if each is not None])
+    world = World(
+        None, SimulatedNetwork(description, seed), [each for each in several if each is not None]
+    )
     return world.start(fn, *args)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ._hosts import Host
-    from ._network import MemoryNetwork
+    from ._simulated_network import SimulatedNetwork
     from ._wire import Flow
 
 # How much of a stream may be under way, or wait to be read, in bytes.
@@ -35,7 +35,7 @@ class StreamSocket(MemorySocket):
     """A stream socket: new, listening, or one side of a connection."""
 
     def __init__(
-        self, network: MemoryNetwork, host: Host, family: int, kind: int, proto: int
+        self, network: SimulatedNetwork, host: Host, family: int, kind: int, proto: int
     ) -> None:
         super().__init__(network, host, family, kind, proto)
         # The connections that were made and not accepted; None unless it listens.

@@ -15,28 +15,13 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ._network import MemoryNetwork
+
 INFINITY = float("inf")
 
 # How long a sender waits until it sends again what got lost, in seconds. Source: RFC 6298, section 2,
 # has one second before anything was measured; systems have had a fifth of that for long.
 _SENT_AGAIN_AFTER = 0.2
-
-
-class Conditions(NamedTuple):
-    """How good a network is."""
-
-    latency: tuple[float, float]
-    """How long a packet takes, in seconds: at least and at most."""
-    loss: float
-    """The probability that a packet is lost."""
-    reordering: float
-    """The probability that a datagram is late, so that others overtake it."""
-    duplication: float
-    """The probability that a datagram arrives twice."""
-    fragmentation: float
-    """The probability that what is sent through a stream arrives in two parts."""
-    resets: float
-    """The probability that a packet of a stream ends its connection instead."""
 
 
 class Packet(NamedTuple):
@@ -59,7 +44,7 @@ class Flow:
 
     __slots__ = ("_arrival", "_conditions", "_random")
 
-    def __init__(self, conditions: Conditions, seed: str) -> None:
+    def __init__(self, conditions: MemoryNetwork, seed: str) -> None:
         self._conditions = conditions
         self._random = Random(seed)
         # When the last packet of the stream arrives. No later one does so before.
@@ -75,13 +60,14 @@ class Flow:
             return self._random.randint(1, size - 1)
         return size
 
-    def stream_arrival(self, now: float) -> float:
-        """Return when a packet of a stream arrives: after those before it, whatever gets lost."""
-        when = now + self._latency()
+    def stream_arrival(self, now: float) -> tuple[float, int]:
+        """Return when a packet of a stream arrives, after those before it, and how often it got lost."""
+        losses = 0
         while self.chance(self._conditions.loss):
-            when += _SENT_AGAIN_AFTER
+            losses += 1
+        when = now + self._latency() + losses * _SENT_AGAIN_AFTER
         self._arrival = max(self._arrival, when)
-        return self._arrival
+        return self._arrival, losses
 
     def datagram_arrivals(self, now: float) -> list[float]:
         """Return when a datagram arrives: usually once, but it may also be twice, or never."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from giambio._threadcache import Job
     from giambio_kernel import Policy
 
-    from ._network import MemoryNetwork
+    from ._simulated_network import SimulatedNetwork
 
 INFINITY = float("inf")
 
@@ -43,7 +43,7 @@ class World(AsyncScheduler):
     def __init__(
         self,
         policy: Policy | None,
-        network: MemoryNetwork | None = None,
+        network: SimulatedNetwork | None = None,
         debugger: Sequence[object] = (),
     ) -> None:
         clock = _Clock(network)
@@ -96,7 +96,7 @@ class _Clock:
 
     __slots__ = ("_network", "_now")
 
-    def __init__(self, network: MemoryNetwork | None) -> None:
+    def __init__(self, network: SimulatedNetwork | None) -> None:
         self._now = 0.0
         self._network = network
 
@@ -125,7 +125,7 @@ class _Poller:
 
     edge_triggered = True
 
-    def __init__(self, network: MemoryNetwork | None, world: World) -> None:
+    def __init__(self, network: SimulatedNetwork | None, world: World) -> None:
         self._network = network
         self._world = world
         # The loop's own pipe, the first that is added. Nobody writes to it here.
@@ -138,11 +138,11 @@ class _Poller:
         events: list[tuple[int, int]] = []
         if network is not None:
             network.deliver()
-            changed = network.take_changed()
+            changed = network.table.take_changed()
             changed += [fd for fd, (_, edge) in self._watched.items() if not edge]
             for fd in dict.fromkeys(changed):
                 if fd in self._watched:
-                    mask = network.readiness(fd) & (self._watched[fd][0] | _ALWAYS_TOLD)
+                    mask = network.table.readiness(fd) & (self._watched[fd][0] | _ALWAYS_TOLD)
                     if mask:
                         events.append((fd, mask))
         if not events and (timeout is None or timeout > 0):
@@ -163,10 +163,10 @@ class _Poller:
         self._watch(fd, mask, edge)
 
     def _watch(self, fd: int, mask: int, edge: bool) -> None:
-        if self._network is None or not self._network.has(fd):
+        if self._network is None or fd not in self._network.table:
             self._world.refuse(f"waiting for descriptor {fd}")
         self._watched[fd] = (mask, edge)
-        self._network.changed(fd)
+        self._network.table.note_change(fd)
 
     def remove(self, fd: int) -> None:
         if fd != self._pipe and self._watched.pop(fd, None) is None:
