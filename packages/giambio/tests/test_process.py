@@ -339,6 +339,28 @@ class TestCancellation:
 
         cancel_sweep(main)
 
+    def test_another_ctrl_c_does_not_wait_for_the_grace_time(self):
+        async def press_again():
+            await wait_all_tasks_blocked()
+            events.append("again")
+            signal.raise_signal(signal.SIGINT)
+
+        async def main():
+            async with open_process(
+                "trap '' TERM; echo; sleep 1000", shell=True, stdout=PIPE, grace=float("inf")
+            ) as process:
+                events.append(process)
+                await process.stdout.receive()
+                giambio.spawn(press_again)
+                signal.raise_signal(signal.SIGINT)
+                await giambio.sleep_forever()
+
+        events = []
+        with pytest.raises(KeyboardInterrupt):
+            giambio.run(main)
+        assert events[1:] == ["again"]
+        assert events[0].returncode == -signal.SIGKILL
+
     @pytest.mark.parametrize("where", ["block", "stop"])
     def test_when_the_loop_breaks_off_it_is_killed(self, where):
         """Nothing can be awaited any more, not even its end."""
