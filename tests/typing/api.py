@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from subprocess import PIPE, CompletedProcess
-from typing import assert_type
+from typing import Any, assert_type
 
 import giambio
 from giambio.testing import VirtualClock
@@ -57,8 +57,20 @@ async def main(n: int) -> str:
     assert_type(await event.wait(), int)
     bare: giambio.Event[None] = giambio.Event()
     bare.trigger()
-    async with giambio.Lock():
+    async with giambio.Lock(), giambio.RWLock().read, giambio.Semaphore(1), giambio.RateLimit(1):
         pass
+    async with giambio.CapacityLimiter(1) as nothing:
+        assert_type(nothing, None)
+    async with giambio.Barrier(1) as position:
+        assert_type(position, int)
+    condition = giambio.Condition(giambio.Lock())
+    async with condition:
+        assert_type(await condition.wait_for(lambda: [1]), list[int])
+    level = giambio.Value(1)
+    assert_type(await level.wait_for(lambda n: n > 0), int)
+    async for change in level.changes():
+        assert_type(change, int)
+    assert_type(giambio.Lock().statistics().owner, giambio.Task[Any] | None)
     async with giambio.socket.socket() as sock:
         assert_type(sock, giambio.AsyncSocket)
         assert_type(await sock.receive(100), bytes)
