@@ -86,7 +86,7 @@ class TestRun:
         assert command_line(["run", "program.py", *words]) == 0
         assert signal.getsignal(signal.SIGUSR1) == before
         assert attachments == []
-        assert not [t for t in threading.enumerate() if t.name.startswith("giambio")]
+        assert not [t for t in threading.enumerate() if t.name in ("giambio watchdog", "giambio monitor")]
 
     def test_the_trace_of_a_program_that_fails_is_written_all_the_same(self, program, capsys):
         program.write_text(PROGRAM + "raise ZeroDivisionError\n")

@@ -190,10 +190,10 @@ def test_pools_nested_more_deeply_than_the_stack_of_calls(run):
                 texts.append(format_tree())
 
     texts = []
-    run(deep, 1500)
+    run(deep, 1100)
     lines = texts[0].splitlines()
-    assert len(lines) == 1502
-    assert re.match(r"⋯ 1500 deep └─ deep #\d+ +runs", lines[-1])
+    assert len(lines) == 1102
+    assert re.match(r"⋯ 1100 deep └─ deep #\d+ +runs", lines[-1])
 
 
 def test_columns_are_aligned_and_cut_to_a_width(run):
