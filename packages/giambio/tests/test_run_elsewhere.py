@@ -319,6 +319,19 @@ class TestRunInInterpreter:
 
         run(main)
 
+    def test_what_makes_the_calls_works_in_another_interpreter(self):
+        """Python 3.13 has interpreters, too, but not yet for everybody."""
+        interpreters = pytest.importorskip("_interpreters")
+        interpreter = interpreters.create()
+        code = (
+            f"import math, sys; sys.path[:] = {sys.path!r}\n"
+            "from giambio._remote import pack, perform, set_main, unpack\n"
+            "set_main(None, None)\n"
+            "assert unpack(perform(pack(math.factorial, (5,), {}))) == 120\n"
+        )
+        assert interpreters.exec(interpreter, code) is None
+        interpreters.destroy(interpreter)
+
     def test_an_interpreter_is_made_once_and_closed_with_the_run(self, run, monkeypatch):
         """On a stand-in for the module, which does in this one what it should do in another."""
         events = []
