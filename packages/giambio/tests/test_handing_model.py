@@ -262,13 +262,13 @@ def go(program, seed):
     giambio.run(program.main, clock=VirtualClock(), policy=Shuffled(seed))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(scripts, st.integers(0, 2**32))
 def test_operations_end_as_in_the_model(scripts, seed):
     go(Program(scripts, compare=True), seed)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(scripts, st.integers(0, 2**32))
 def test_nothing_is_lost_and_nothing_comes_twice(scripts, seed):
     go(Program(scripts, compare=False), seed)
@@ -392,7 +392,7 @@ broadcast_commands = st.tuples(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(
     st.lists(st.lists(broadcast_commands, max_size=10), min_size=TASKS, max_size=TASKS),
     st.integers(0, 2**32),
