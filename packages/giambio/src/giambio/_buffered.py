@@ -231,8 +231,9 @@ class BufferedStream:
 
     async def _find(self, delimiter: bytes, limit: int) -> int | None:
         """Wait for a delimiter, and return how much is before it; ``None`` if the stream ended."""
+        if checkpoint_due():
+            await checkpoint()
         scanned = 0
-        due = checkpoint_due()
         while True:
             pos = self._pos
             at = self._data.find(delimiter, pos + scanned)
@@ -242,10 +243,7 @@ class BufferedStream:
             if (size if at >= 0 else scanned) > limit:
                 raise DelimiterNotFound(f"{delimiter!r} does not come within {limit} bytes")
             if at >= 0:
-                if due:
-                    await checkpoint()
                 return size
-            due = False
             if not await self._fill():
                 return None
 

@@ -146,18 +146,16 @@ class TextStream:
 
     async def _find_end(self, limit: int) -> int | None:
         """Wait for a line feed, and return how much is before it; ``None`` if the stream ended."""
+        if checkpoint_due():
+            await checkpoint()
         scanned = 0
-        due = checkpoint_due()
         while True:
             at = self._text.find("\n", self._pos + scanned)
             scanned = (at if at >= 0 else len(self._text)) - self._pos
             if scanned > limit:
                 raise DelimiterNotFound(f"a line does not end within {limit} characters")
             if at >= 0:
-                if due:
-                    await checkpoint()
                 return scanned
-            due = False
             if not await self._fill():
                 return None
 
