@@ -63,6 +63,9 @@ class RWLock:
     # Invariants: there is a writer or there are readers, never both; the first who waits could not
     # be let in, except while a writer that was cancelled has not run yet and let it in.
 
+    read: RWLockSide
+    write: RWLockSide
+
     def __init__(self) -> None:
         self._readers: dict[Task[Any], None] = {}
         self._writer: Task[Any] | None = None
