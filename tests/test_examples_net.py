@@ -99,13 +99,13 @@ def test_the_line_client_waits_for_its_server():
     line_client, echo_server = load("line_client"), load("echo_server")
 
     async def main():
-        with socket.socket() as reserved:
-            reserved.bind(("127.0.0.1", 0))
-            port = reserved.getsockname()[1]
+        listener = giambio.socket.socket()
+        listener.bind(("127.0.0.1", 0))
         async with giambio.create_pool() as pool:
-            asking = pool.spawn(line_client.ask, "127.0.0.1", port, ["hello"])
+            asking = pool.spawn(line_client.ask, *listener.getsockname(), ["hello"])
             await giambio.sleep(0.3)
-            await pool.start(giambio.serve_tcp, echo_server.echo, port, host="127.0.0.1")
+            listener.listen()
+            await pool.start(giambio.serve_listeners, echo_server.echo, [listener])
             assert await asking.join() == ["hello"]
             pool.cancel()
 
@@ -133,6 +133,78 @@ def test_the_echo_server_lets_go_of_who_says_nothing():
             pool.cancel()
 
     giambio.run(main, clock=VirtualClock())
+
+
+# The chat
+
+
+class Chatter:
+    """A blocking client of the chat."""
+
+    def __init__(self, port, name):
+        self.sock = socket.create_connection(("127.0.0.1", port), timeout=60)
+        self.file = self.sock.makefile("r", encoding="utf-8", newline="\n")
+        assert self.hear() == "Your name?"
+        self.say(name)
+
+    def say(self, line):
+        self.sock.sendall(line.encode() + b"\r\n")
+
+    def hear(self):
+        return self.file.readline().rstrip("\n")
+
+    def leave(self):
+        self.file.close()
+        self.sock.close()
+
+
+def test_the_chat():
+    def chat(port):
+        anna = Chatter(port, "Anna")
+        ben = Chatter(port, "Anna")
+        assert ben.hear() == "Another one, please."
+        ben.say("Ben")
+        assert anna.hear() == "* Ben has come"
+        ben.say("good evening ✓")
+        assert anna.hear() == "Ben: good evening ✓"
+        anna.say("hello")
+        assert ben.hear() == "Anna: hello"
+        ben.leave()
+        assert anna.hear() == "* Ben has left"
+        anna.say("x" * 2000)  # which is no line of a chat
+        assert anna.file.read() == ""
+        anna.leave()
+
+    serve_and_run(load("chat_server").Room().visit, chat)
+
+
+def test_nobody_in_the_chat_waits_for_one_who_does_not_read():
+    async def main():
+        room = load("chat_server").Room()
+        async with giambio.create_pool() as pool:
+            server = await pool.start(giambio.serve_tcp, room.visit, 0, host="127.0.0.1")
+            async with (
+                await giambio.connect_tcp("127.0.0.1", server.port) as silent,
+                await giambio.connect_tcp("127.0.0.1", server.port) as talker,
+            ):
+                await silent.send_all(b"Silent\n")
+                await talker.send_all(b"Talker\n")
+                while len(room.members) < 2:
+                    await giambio.sleep(0.001)
+                while len(room.members) == 2:
+                    await talker.send_all(b"x" * 999 + b"\n")
+                assert list(room.members) == ["Talker"]
+            await server.drain(grace=5)
+
+    giambio.run(main)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends signals")
+def test_the_chat_server_ends_while_some_are_there():
+    with program("chat_server") as port:
+        anna = Chatter(port, "Anna")
+    assert anna.hear() == ""
+    anna.leave()
 
 
 # Names
