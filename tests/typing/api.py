@@ -8,7 +8,7 @@ from subprocess import PIPE, CompletedProcess
 from typing import Any, assert_type
 
 import giambio
-from giambio.testing import VirtualClock
+from giambio.testing import Report, SweepReport, VirtualClock, cancel_sweep, explore, simulate
 
 
 async def double(n: int, *, times: int = 2) -> int:
@@ -127,3 +127,6 @@ def use() -> None:
     assert_type(loop.start(main, 1), str)
     assert_type(loop.start(main, 1, loop=False), giambio.Task[str])
     assert_type(loop.tick(None), bool)
+    assert_type(explore(main, 1, runs=10, strategy="pct", network="memory"), Report)
+    assert_type(cancel_sweep(main, 1, cancel_at=range(1, 3), allow=OSError), SweepReport)
+    assert_type(simulate(main, 1), str)

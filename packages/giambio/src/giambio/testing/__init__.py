@@ -1,5 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Aids for tests."""
+"""Aids for tests: a clock that takes no time, a network that takes no cables, and every order of the tasks.
+
+In reading order, for those who want to know how it works:
+
+- a `World` is the loop of a run that is cut off from everything that could differ (`_world`);
+- a `Program` is run in such a world again and again, and told what was wrong with it (`_program`), also
+  by what it leaves behind (`_leftovers`) and leaves open (`_loose_ends`);
+- `explore` gives each run another order (`_strategies`), writes the order of a failure down as "this step
+  before that one" (`_trace`), leaves out what it does not need (`_shrink`), and says it in words
+  (`_failure`, `_places`) and in a string (`_recipe`), from which `replay` gets it back;
+- `cancel_sweep` gives each run another cancellation (`_sweep`, `_canceller`);
+- a network in memory (`_network`, `_simulated_network`) has hosts (`_hosts`), packets on their way (`_wire`)
+  and sockets (`_socket_table`, `_memory_socket`, `_stream_socket`).
+"""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class ExplorationFailure(AssertionError):
         super().__init__(message)
         self.replay = replay
         self.kind = kind
-        self.order = tuple(order)
+        self.order: tuple[Deviation, ...] = tuple(order)
 
 
 def deviations(precedences: Sequence[Precedence], trace: Trace) -> list[Deviation]:

@@ -33,14 +33,14 @@ class Host:
     __slots__ = ("addresses", "bound", "name", "next_port")
 
     def __init__(self, name: str, number: int) -> None:
-        self.name = name
+        self.name: str = name
         self.addresses: dict[int, str] = {
             _stdlib.AF_INET: f"10.0.{number // 256}.{number % 256}",
             _stdlib.AF_INET6: f"fd00::{number:x}",
         }
         # Who listens or receives, by kind, family, address and port.
         self.bound: dict[tuple[int, int, str, int], MemorySocket] = {}
-        self.next_port = _FIRST_FREE_PORT
+        self.next_port: int = _FIRST_FREE_PORT
 
 
 class Hosts:

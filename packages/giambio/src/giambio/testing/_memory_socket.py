@@ -70,7 +70,7 @@ class MemorySocket(_stdlib.socket):
         self.host = host
         self.bound: Any = None
         self.remote: Any = None
-        self.is_closed = False
+        self.is_closed: bool = False
 
     def __repr__(self) -> str:
         state = "closed" if self._fd == -1 else f"at {self.bound}" if self.bound else "not bound"

@@ -42,13 +42,13 @@ class MemoryNetwork:
         least, most = latency if isinstance(latency, tuple) else (latency, latency)
         if not 0.0 <= least <= most < float("inf"):
             raise ValueError(f"latency must be one or two growing numbers from 0, not {latency!r}")
-        self.latency = (least, most)
-        self.loss = loss
-        self.reordering = reordering
-        self.duplication = duplication
-        self.fragmentation = fragmentation
-        self.resets = resets
-        self.ipv6 = ipv6
+        self.latency: tuple[float, float] = (least, most)
+        self.loss: float = loss
+        self.reordering: float = reordering
+        self.duplication: float = duplication
+        self.fragmentation: float = fragmentation
+        self.resets: float = resets
+        self.ipv6: bool = ipv6
         for name in ("loss", "reordering", "duplication", "fragmentation", "resets"):
             probability = getattr(self, name)
             if not 0.0 <= probability < 1.0:

@@ -71,9 +71,9 @@ class SimulatedNetwork:
         # What it needs of its run.
         self._clock: Callable[[], float]
         self._refuse: Callable[[str], NoReturn]
-        self.hosts = Hosts(ipv6=description.ipv6)
+        self.hosts: Hosts = Hosts(ipv6=description.ipv6)
         self.hosts.named("localhost")
-        self.table = SocketTable()
+        self.table: SocketTable = SocketTable()
         self.faults: list[Fault] = []
 
     def __repr__(self) -> str:
