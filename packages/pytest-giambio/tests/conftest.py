@@ -66,9 +66,11 @@ class Result:
 
 
 @pytest.fixture(autouse=True)
-def own_root(pytester):
-    """Do not let an inner run find the configuration of whatever its directory lies in."""
+def own_world(pytester, monkeypatch):
+    """Let no inner run find the configuration, or the plugins, of the outer one."""
     pytester.makeini("[pytest]")
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTEST_PLUGINS", "pytest_giambio.plugin")
 
 
 @pytest.fixture
@@ -76,9 +78,9 @@ def inner(pytester):
     """Return a function that runs pytest on a source text."""
     pytester.syspathinsert()
 
-    def run(source, *args, hypothesis=False, **files):
-        if not hypothesis:  # whose plugin imports it for the summary
-            args = ("-p", "no:hypothesispytest", *args)
+    def run(source, *args, beside=None, **files):
+        if beside is not None:
+            args = ("-p", beside, *args)
         pytester.makepyfile(test_it=HEAD + textwrap.dedent(source), **files)
         with warnings.catch_warnings():
             warnings.simplefilter("default")

@@ -106,8 +106,7 @@ def test_a_replay_string_that_does_not_fit_says_why(inner):
 def test_what_failed_last_is_tried_first_until_it_passes(pytester):
     def run(source):
         pytester.makepyfile(test_it="import pytest, giambio\n" + source)
-        args = ("-p", "no:hypothesispytest", "-p", "cacheprovider")
-        return pytester.runpytest_inprocess(*args).stdout.str()
+        return pytester.runpytest_inprocess().stdout.str()
 
     assert "tried as number" in run(RACE)
     assert "fails as it did before" in run(RACE)
@@ -371,29 +370,10 @@ def test_examples_of_hypothesis_can_be_explored(inner):
             await giambio.sleep(0)
             assert number < 3
         """,
-        hypothesis=True,
+        beside="_hypothesis_pytestplugin",
     )
     assert result["test_it"] == "failed"
     assert "number=3" in result.text("test_it")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "complaint"),
-    [
-        ("explore=5, strategy='best'", "strategy must be one of auto, fifo, lifo"),
-        ("network='real'", "network must be 'memory' or a MemoryNetwork, not 'real'"),
-        ("cancel_at='everywhere'", "cancel_at must be 'every checkpoint', 'every site', or"),
-        ("cancel_at=[1, 'a']", "cancel_at must be 'every checkpoint', 'every site', or"),
-        ("cancel_at=True", "cancel_at must be 'every checkpoint', 'every site', or"),
-    ],
-)
-def test_wrong_arguments_are_collection_errors(inner, arguments, complaint):
-    result = inner(f"""
-        @pytest.mark.giambio({arguments})
-        async def test_it(): pass
-    """)
-    assert "ERROR collecting" in result.out
-    assert complaint in result.out
 
 
 def test_the_marker_knows_all_strategies():

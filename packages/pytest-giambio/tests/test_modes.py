@@ -87,29 +87,38 @@ def test_the_options_also_stand_in_a_toml_file(inner, pytester):
     assert inner("async def test_it(): await giambio.sleep(100)").passed()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "complaint"),
-    [
-        ("timout=1", "the giambio marker has no argument timout; did you mean timeout?"),
-        ("xyz=1", "the giambio marker has no argument xyz; it takes clock, timeout, explore"),
-        ("5", "the giambio marker takes keyword arguments only, not 5"),
-        ("clock='sundial'", "clock must be 'system' or 'virtual', not 'sundial'"),
-        ("timeout=-1", "timeout must be a number of seconds, not -1"),
-        ("timeout=float('inf')", "timeout must be a number of seconds, not inf"),
-        ("timeout=True", "timeout must be a number of seconds, not True"),
-        ("explore='many'", "explore must be a whole number from 0, not 'many'"),
-        ("seed=1.5", "seed must be a whole number from 0, not 1.5"),
-        ("replay=7", "replay must be a string, not 7"),
-    ],
-)
-def test_a_wrong_argument_of_the_marker_is_a_collection_error(inner, arguments, complaint):
-    result = inner(f"""
-        @pytest.mark.giambio({arguments})
-        async def test_it(): pass
-    """)
-    assert result.ret == pytest.ExitCode.INTERRUPTED
-    assert "ERROR collecting" in result.out
-    assert f"test_it.py::test_it: {complaint}" in result.out
+WRONG_ARGUMENTS = {
+    "timout=1": "the giambio marker has no argument timout; did you mean timeout?",
+    "xyz=1": "the giambio marker has no argument xyz; it takes clock, timeout, explore",
+    "5": "the giambio marker takes keyword arguments only, not 5",
+    "clock='sundial'": "clock must be 'system' or 'virtual', not 'sundial'",
+    "timeout=-1": "timeout must be a number of seconds, not -1",
+    "timeout=float('inf')": "timeout must be a number of seconds, not inf",
+    "timeout=True": "timeout must be a number of seconds, not True",
+    "explore='many'": "explore must be a whole number from 0, not 'many'",
+    "seed=1.5": "seed must be a whole number from 0, not 1.5",
+    "replay=7": "replay must be a string, not 7",
+    "explore=5, strategy='best'": "strategy must be one of auto, fifo, lifo",
+    "network='real'": "network must be 'memory' or a MemoryNetwork, not 'real'",
+    "cancel_at='everywhere'": "cancel_at must be 'every checkpoint', 'every site', or",
+    "cancel_at=[1, 'a']": "cancel_at must be 'every checkpoint', 'every site', or",
+    "cancel_at=True": "cancel_at must be 'every checkpoint', 'every site', or",
+}
+
+
+def test_a_wrong_argument_of_the_marker_is_a_collection_error_that_names_the_test(inner, pytester):
+    for number, arguments in enumerate(WRONG_ARGUMENTS):
+        source = f"""
+            import pytest
+            @pytest.mark.giambio({arguments})
+            async def test_it(): pass
+        """
+        pytester.makepyfile(**{f"test_{number}": source})
+    result = inner("def test_good(): pass", "--continue-on-collection-errors")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert result["test_good"] == "passed"
+    for number, complaint in enumerate(WRONG_ARGUMENTS.values()):
+        assert f"test_{number}.py::test_it: {complaint}" in result.out
 
 
 def test_a_wrong_argument_that_comes_later_fails_the_test(inner):
@@ -239,8 +248,7 @@ def test_two_plugins_in_auto_mode_are_refused(inner):
     result = inner(
         "async def test_it(): pass",
         "--giambio-mode=auto",
-        "-p",
-        "other_plugin",
+        beside="other_plugin",
         other_plugin="""
             def pytest_addoption(parser):
                 parser.addini("anyio_mode", "mode of another plugin", default="auto")
@@ -279,7 +287,9 @@ def test_a_marked_test_that_another_plugin_has_made_its_own_is_refused(inner):
     assert "it is marked for giambio, and asyncio claims it, too" in result.out
 
 
-def test_the_plugin_imports_giambio_only_when_it_is_needed(pytester):
+def test_the_plugin_is_found_and_imports_giambio_only_when_it_is_needed(pytester, monkeypatch):
+    monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+    monkeypatch.delenv("PYTEST_PLUGINS")
     pytester.makepyfile("""
         import sys
         def test_it():

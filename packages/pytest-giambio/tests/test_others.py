@@ -18,7 +18,7 @@ def interrupted(pytester, source):
     )
     with warnings.catch_warnings(), pytest.raises(KeyboardInterrupt):
         warnings.simplefilter("default")
-        pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
+        pytester.runpytest_inprocess("-p", "no:cacheprovider")
     return (pytester.path / "log").read_text().split()
 
 
@@ -227,7 +227,7 @@ def test_hypothesis_runs_each_example_with_fixtures_of_its_own(marked):
             assert len(log) >= 4
             assert log == ["pool", "cleaned"] * (len(log) // 2)
         """,
-        hypothesis=True,
+        beside="_hypothesis_pytestplugin",
     )
     assert result.passed()
 
@@ -250,7 +250,7 @@ def test_hypothesis_shrinks_failures_of_async_methods(marked):
                 await giambio.sleep(0)
                 assert number < limit.limit
         """,
-        hypothesis=True,
+        beside="_hypothesis_pytestplugin",
     )
     assert result["test_it"] == "failed"
     assert "limit=<fixture 'limit'>" in result.out
@@ -266,7 +266,7 @@ def test_hypothesis_still_minds_fixtures_that_all_examples_share(marked):
         @given(number=st.integers())
         async def test_it(tmp_path, number): pass
         """,
-        hypothesis=True,
+        beside="_hypothesis_pytestplugin",
     )
     assert result["test_it"] == "failed"
     assert "FailedHealthCheck" in result.text("test_it")
@@ -288,7 +288,7 @@ def test_examples_can_share_a_fixture_that_outlives_the_test(marked):
         async def test_it(pool, number, giambio_clock):
             await pool.spawn(giambio.sleep, 10).join()
         """,
-        hypothesis=True,
+        beside="_hypothesis_pytestplugin",
     ).passed()
 
 
@@ -307,7 +307,7 @@ def test_the_value_of_a_promised_fixture_cannot_be_used_before_it_is_there(marke
             things.append(number)
             request.getfixturevalue("things").append(number)
         """,
-        hypothesis=True,
+        beside="_hypothesis_pytestplugin",
     )
     assert result["test_it"] == "failed"
     assert "fixture 'things' has no value yet" in result.text("test_it")
@@ -328,7 +328,7 @@ def test_a_fixture_that_stops_the_test_in_each_example_fails_it(marked):
         @given(number=st.integers())
         async def test_it(impatient, number): await giambio.sleep(2)
         """,
-        hypothesis=True,
+        beside="_hypothesis_pytestplugin",
     )
     assert result["test_it"] == "failed"
     assert "a fixture has stopped the test" in result.text("test_it")
@@ -349,4 +349,5 @@ def test_it_works_in_several_processes(inner):
         """,
         "-n2",
         "--giambio-mode=auto",
+        beside="xdist.plugin",
     ).passed()

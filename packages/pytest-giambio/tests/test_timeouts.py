@@ -173,6 +173,7 @@ def test_the_limit_of_pytest_timeout_counts_too(marked, free_alarm):
         async def test_afterwards(): await giambio.sleep(0)
         """,
         "--timeout=0.2",
+        beside="pytest_timeout",
     )
     assert result["test_it"] == "failed"
     text = result.text("test_it")
@@ -195,10 +196,7 @@ def test_any_plugin_with_its_hooks_is_paused_while_the_loop_runs(marked):
             assert name == "set" and 0 < float(seconds) < 60
             assert other_timer.calls[3] == "cancel"
         """,
-        "-p",
-        "no:timeout",
-        "-p",
-        "other_timer",
+        beside="other_timer",
         other_timer="""
             import pytest
             from typing import NamedTuple
