@@ -67,19 +67,25 @@ class _Channel(Generic[T]):
         "senders_waiting",
     )
 
+    capacity: float
+    # How many items may be buffered: the capacity, or -1 when nobody can receive any more, so that
+    # sending need not look twice.
+    room: float
+    items: deque[T]
+    # How many ends of each kind are open.
+    senders: int
+    receivers: int
+    # Each waiting task with the end that it uses, and the item that it sends.
+    senders_waiting: WaitQueue
+    # Each waiting task with the end that it uses.
+    receivers_waiting: WaitQueue
+
     def __init__(self, capacity: float) -> None:
-        self.capacity = capacity
-        # How many items may be buffered: the capacity, or -1 when nobody can receive any more, so
-        # that sending need not look twice.
-        self.room = capacity
-        self.items: deque[T] = deque()
-        # How many ends of each kind are open.
-        self.senders = 0
-        self.receivers = 0
-        # Each waiting task with the end that it uses, and the item that it sends.
-        self.senders_waiting: WaitQueue = {}
-        # Each waiting task with the end that it uses.
-        self.receivers_waiting: WaitQueue = {}
+        self.capacity = self.room = capacity
+        self.items = deque()
+        self.senders = self.receivers = 0
+        self.senders_waiting = {}
+        self.receivers_waiting = {}
 
     def statistics(self) -> ChannelStatistics:
         return ChannelStatistics(

@@ -47,6 +47,11 @@ class exponential:  # noqa: N801
 
     __slots__ = ("factor", "first", "jitter", "maximum")
 
+    first: float
+    factor: float
+    maximum: float
+    jitter: float
+
     def __init__(
         self,
         first: float = 0.1,
@@ -219,11 +224,14 @@ class Attempt:
 
     __slots__ = ("_policy", "number", "outcome")
 
+    number: int
+    # Whether it succeeded; None while that is open.
+    outcome: bool | None
+
     def __init__(self, policy: retry, number: int) -> None:
         self._policy = policy
         self.number = number
-        # Whether it succeeded; None while that is open.
-        self.outcome: bool | None = None
+        self.outcome = None
 
     def __repr__(self) -> str:
         state = {None: "", True: ", succeeded", False: ", failed"}[self.outcome]

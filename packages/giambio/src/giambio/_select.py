@@ -42,6 +42,8 @@ class after:  # noqa: N801
 
     __slots__ = ("seconds",)
 
+    seconds: float
+
     def __init__(self, seconds: float) -> None:
         if not seconds >= 0.0:
             raise ValueError(f"seconds must be at least 0, not {seconds!r}")

@@ -41,6 +41,13 @@ class Case:
 
     __slots__ = ("attempt", "offer", "on_wait", "outside", "queue", "source")
 
+    source: object
+    attempt: Callable[[], Any]
+    queue: WaitQueue
+    offer: Any
+    on_wait: Callable[[], object] | None
+    outside: bool
+
     def __init__(
         self,
         source: object,
