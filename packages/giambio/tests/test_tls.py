@@ -196,6 +196,63 @@ class TestSession:
         run(main)
 
 
+class TestReceiving:
+    """What is special about receiving what was encrypted."""
+
+    def test_into_a_buffer(self, run, pair):
+        async def main():
+            left, right = pair()
+            async with left, right:
+                await shake(left, right)
+                await left.send_all(b"hello")
+                buffer = bytearray(10)
+                with assert_checkpoints():
+                    assert await right.receive_into(buffer, 2) == 2
+                assert await right.receive_into(memoryview(buffer)[2:]) == 3
+                assert buffer == b"hello" + bytes(5)
+                for bad in ((bytearray(),), (buffer, -1)):
+                    with pytest.raises(ValueError, match="room for at least 1 byte"):
+                        await right.receive_into(*bad)
+
+        run(main)
+
+    def test_what_came_before_an_end_comes_first(self, run, pair):
+        """In one go below: data in several records, and the end."""
+
+        async def main():
+            for how in ("aclose", "close"):
+                left, right = pair(memory_stream_pair(1_000_000))
+                await shake(left, right)
+                await left.send_all(bytes(30_000))
+                await getattr(left, how)()
+                async with right:
+                    assert await right.receive(100_000) == bytes(30_000)
+                    if how == "aclose":
+                        assert await right.receive() == b""
+
+        run(main)
+
+    def test_a_message_that_fills_a_record(self, run, pair):
+        async def main():
+            left, right = pair()
+            async with left, right:
+                await shake(left, right)
+                await left.send_all(bytes(16384))
+                assert await right.receive() == bytes(16384)
+
+        run(main)
+
+    def test_views_of_anything_are_sent_as_bytes(self, run, pair):
+        async def main():
+            left, right = pair()
+            async with left, right:
+                await shake(left, right)
+                await left.send_all(memoryview(bytes(80)).cast("Q"))
+                assert await right.receive() == bytes(80)
+
+        run(main)
+
+
 class TestFailedHandshake:
     """Both sides learn why, and the stream is of no use any more."""
 
@@ -761,6 +818,30 @@ class TestWhatTLSHasToSayByItself:
                 await right.send_all(b"news")
                 assert await reader.join() == b"news"
                 assert await right.receive() == b"x"
+
+        run(main)
+
+    def test_a_writer_that_has_to_read_in_the_middle(self, run, pair):
+        async def main():
+            left, right = pair()
+            async with left, right:
+                await shake(left, right)
+                session = left._engine.session
+                attempts = []
+
+                def wants_to_read(view):
+                    attempts.append(view)
+                    if len(attempts) == 2:
+                        raise ssl.SSLWantReadError
+                    return session.write(view)
+
+                left._engine.session = Instead(session, write=wants_to_read)
+                async with giambio.create_pool() as pool:
+                    pool.spawn(left.send_all, bytes(50_000))
+                    got = b""
+                    while len(got) < 50_000:
+                        got += await right.receive()
+                assert len(attempts) == 5
 
         run(main)
 
