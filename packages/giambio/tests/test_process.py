@@ -20,7 +20,8 @@ from giambio import (
     open_process,
     run_process,
 )
-from giambio._process_group import ProcessGroup
+from giambio._exit_watch import ExitWatch
+from giambio._process_group import ProcessGroup, _processes
 from giambio.testing import assert_checkpoints, cancel_sweep, wait_all_tasks_blocked
 
 LARGE = os.urandom(1 << 20)
@@ -592,6 +593,18 @@ class TestWithoutDescriptorsForProcesses:
 
         giambio.run(main)
 
+    def test_a_late_thread_is_no_trouble(self, run):
+        """It begins to wait when the process is gone, and ends when the loop is."""
+
+        async def main():
+            async with open_process(["true"]) as process:
+                await process.wait()
+                late = ExitWatch(process._child)
+                await late.wait(busy=True)
+                return late._thread
+
+        run(main).tell()
+
 
 def test_a_process_that_somebody_else_has_reaped_is_no_reason_to_hang(run):
     async def main():
@@ -637,7 +650,6 @@ class TestProcessGroup:
         monkeypatch.setattr(
             "giambio._process_group.iglob", lambda pattern: ["/proc/self/stat", "/proc/none/stat"]
         )
-        from giambio._process_group import _processes
 
         assert _processes() == [("R", os.getpgrp())]
 
@@ -651,6 +663,7 @@ class TestProcessGroup:
                     monkeypatch.setattr(os, "killpg", forbidden)
                     with pytest.raises(PermissionError):
                         process.terminate()
+                    process._destroy()  # what is called when the loop breaks off does not hang
                     process.stdin.close()
                     raise ValueError("x")
             assert process.returncode == 0
