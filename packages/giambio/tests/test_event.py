@@ -156,6 +156,28 @@ class TestEvent:
         run(main)
         assert len(errors) == 2
 
+    @pytest.mark.parametrize("let_it_happen", [Event.set, lambda event: event.trigger("value")])
+    def test_who_selects_among_events_gets_one_and_waits_for_none_of_the_others(
+        self, run, let_it_happen
+    ):
+        async def main():
+            events = [Event() for _ in range(3)]
+            async with giambio.create_pool() as pool:
+                chooser = pool.spawn(giambio.select, *events)
+                other = pool.spawn(events[1].wait)
+                await wait_all_tasks_blocked()
+                assert [event.statistics().tasks_waiting for event in events] == [1, 2, 1]
+                let_it_happen(events[1])
+                let_it_happen(events[2])
+                assert [event.statistics().tasks_waiting for event in events] == [0, 0, 0]
+            value = events[1].wait_nowait()
+            assert chooser.result() == (1, events[1], value)
+            assert other.result() == value
+            # What has happened is selected at once.
+            assert (await giambio.select(*events[:2])).source is events[1]
+
+        run(main)
+
     def test_a_waiter_is_either_woken_or_cancelled(self):
         async def program():
             event = Event()
