@@ -188,12 +188,15 @@ def test_a_winner_is_closed_if_the_connecting_was_cancelled_in_the_same_tick(run
     connecting = giambio.CancelScope()
 
     async def connect(target):
+        if target[4][0] == "b":
+            await giambio.sleep_forever()
+        await giambio.sleep(1)
         connecting.cancel()
         return connection
 
     async def main():
         with connecting:
-            await connect_first(connect, [target("a")], 1)
+            await connect_first(connect, [target("a"), target("b")], 0.25)
         assert connecting.cancelled_caught
         assert connection.closed
 

@@ -84,6 +84,17 @@ def test_the_scope_of_an_address_is_kept(run, no_threads):
     run(main)
 
 
+def test_a_port_in_letters_and_the_broadcast_address_can_be_used(run, no_threads):
+    async def main():
+        async with await giambio.open_udp_endpoint("127.0.0.1") as endpoint:
+            await endpoint.send(b"to myself", ("127.0.0.1", str(endpoint.port)))
+            assert (await endpoint.receive())[0] == b"to myself"
+            with pytest.raises(PermissionError):  # the system's: it needs leave to broadcast
+                await endpoint.send(b"to all", ("<broadcast>", endpoint.port))
+
+    run(main)
+
+
 def test_a_name_is_resolved_in_a_thread(run, monkeypatch):
     asked = answer(monkeypatch, "getaddrinfo", [LOOPBACK])
     main_thread = threading.current_thread()

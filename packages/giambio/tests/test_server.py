@@ -154,6 +154,8 @@ def test_a_server_tells_where_it_is_and_how_many_it_serves(run):
             assert repr(server) == f"<Server on ('127.0.0.1', {server.port}), 0 clients>"
             async with await connect(server):
                 await until(lambda: server.clients == 1)
+                [task] = server.holders()
+                assert task.name.startswith("client ('127.0.0.1', ")
                 server.stop_accepting()
                 assert repr(server) == "<Server draining, 1 clients>"
                 with pytest.raises(ResourceClosed, match="does not listen any more"):

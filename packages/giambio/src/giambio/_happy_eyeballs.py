@@ -58,6 +58,8 @@ async def connect_first(
 
     Checkpoint: always. If it raises `CancelledError`, no connection is left open.
     """
+    if len(targets) == 1:
+        return await connect(targets[0])
     race = _Race(connect)
     try:
         async with create_pool() as pool:
@@ -100,8 +102,6 @@ class _Race:
 
     def failure(self) -> OSError:
         errors = [error for error in self.errors if error is not None]
-        first, *others = errors
-        if others:
-            first.add_note(f"none of {len(errors)} addresses could be connected to")
-            add_siblings(first, errors)
-        return first
+        errors[0].add_note(f"none of {len(errors)} addresses could be connected to")
+        add_siblings(errors[0], errors)
+        return errors[0]

@@ -307,7 +307,7 @@ class Server:
             self._running += 1
             self._accepted += 1
             task = self._clients.spawn(self._serve_client, sock)
-            task.name = f"client {address}"
+            task.name = f"client {address}" if address else "client"
 
     async def _wait_for_room(self) -> None:
         while self._running >= self._max_clients:
