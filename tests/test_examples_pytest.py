@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import warnings
 from pathlib import Path
@@ -10,7 +11,6 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples/pytest_plugin"
-ROOT = EXAMPLES.parent.parent
 
 
 @pytest.fixture
@@ -34,25 +34,18 @@ def test_the_first_tests_pass(run):
     run("test_first.py").assert_outcomes(passed=4)
 
 
-def test_both_mistakes_are_found(run):
+def masked(lines):
+    """Return a report without what changes with each way of searching: counts, seeds, strings."""
+    return re.sub(r"gb1-\w+|number \d+|\d+ more", "...", "\n".join(map(str.rstrip, lines)))
+
+
+def test_the_reports_in_the_documents_are_those_of_the_mistakes(run):
     result = run("test_races.py")
     result.assert_outcomes(failed=2)
-    result.stdout.fnmatch_lines(
-        [
-            ">       assert await account.read() == 3",
-            "E         1. pay_in_later*await giambio.sleep(0)",
-            "E            before pay_in *",
-            "*test_a_payment_can_be_given_up fails when it is cancelled at checkpoint*",
-            "*is still held by*",
-        ]
+    race = [line for line in result.outlines if line.startswith((">", "E "))]
+    assert masked(race) == masked((EXAMPLES / "race.txt").read_text().splitlines())
+    head = next(
+        i for i, line in enumerate(result.outlines) if " fails when it is cancelled" in line
     )
-
-
-def test_the_page_shows_these_reports():
-    page = (ROOT / "docs/how-to/test-with-pytest.md").read_text()
-    for line in (
-        "It fails when tasks run first come, first served, except that",
-        "before pay_in ",
-        "fails when it is cancelled at checkpoint 2 (on entry)",
-    ):
-        assert line in page
+    cancelled = result.outlines[head : head + 3]
+    assert masked(cancelled) == masked((EXAMPLES / "cancelled.txt").read_text().splitlines())
