@@ -59,7 +59,10 @@ def wheels(session: nox.Session) -> list[str]:
 
 def install_wheels(session: nox.Session, *more: str) -> None:
     """Install the built wheels by path, so that no index can supply one of them."""
-    session.install(*wheels(session), *more)
+    built = wheels(session)
+    session.install(*built, *more)
+    # In an environment that is used again pip would be content with what has the same version.
+    session.install("--force-reinstall", "--no-deps", *built)
 
 
 @nox.session(python=PYTHONS)
