@@ -344,10 +344,122 @@ async def streams():
         assert [line async for line in reader.lines()] == [b"line %d" % each for each in range(5)]
 
 
+async def timeouts_of_locks():
+    """A lock that is granted in the moment of the timeout is held by one task or by none."""
+    lock = giambio.Lock()
+    inside = 0
+
+    async def work(seconds):
+        nonlocal inside
+        with giambio.skip_after(seconds):
+            async with lock:
+                inside += 1
+                assert inside == 1
+                try:
+                    await giambio.sleep(1)
+                finally:
+                    inside -= 1
+
+    async with giambio.create_pool() as pool:
+        for seconds in (1, 1, 2, 2, 3):
+            pool.spawn(work, seconds)
+
+
+async def timeouts_of_channels(make=lambda: giambio.open_memory_channel(0)):
+    """What arrives in the moment of a timeout arrives at somebody, or was not sent."""
+    sending, receiving = make()
+    sent, received = [], []
+
+    async def send(seconds):
+        with giambio.skip_after(seconds):
+            for number in range(3):
+                await sending.send(number)
+                sent.append(number)
+                await giambio.sleep(1)
+
+    async def receive(seconds):
+        with giambio.skip_after(seconds):
+            while True:
+                received.append(await receiving.receive())
+
+    async with giambio.create_pool() as pool:
+        for seconds in (1, 2, 3):
+            pool.spawn(receive, seconds)
+            pool.spawn(send, seconds)
+    assert sorted(sent) == sorted(received)
+
+
+async def timeouts_of_selects():
+    """The same for `select`."""
+    queues = [giambio.Queue(1), giambio.Queue(1)]
+    put, got = [], []
+
+    async def produce(queue, seconds):
+        with giambio.skip_after(seconds):
+            for number in range(3):
+                await queue.put(number)
+                put.append(number)
+                await giambio.sleep(1)
+
+    async def choose(seconds):
+        with giambio.skip_after(seconds):
+            while True:
+                got.append((await giambio.select(*queues)).value)
+
+    async with giambio.create_pool() as pool:
+        for seconds in (1, 2, 3):
+            pool.spawn(choose, seconds)
+            pool.spawn(produce, queues[seconds % 2], seconds)
+    assert len(put) == len(got) + sum(map(len, queues))
+
+
+async def timeouts_of_conditions():
+    """Who is notified in the moment of its timeout goes on, and has the lock again."""
+    changed = giambio.Condition()
+
+    async def wait(seconds):
+        async with changed:
+            with giambio.skip_after(seconds):
+                await changed.wait()
+            assert changed.locked()
+
+    async def notify():
+        for _ in range(3):
+            await giambio.sleep(1)
+            async with changed:
+                changed.notify()
+
+    async with giambio.create_pool() as pool:
+        for seconds in (1, 2, 3, 4):
+            pool.spawn(wait, seconds)
+        pool.spawn(notify)
+
+
+async def generators():
+    """A generator in a task of its own gives each item to one receiver."""
+    got = []
+
+    @giambio.as_channel
+    async def numbers(count):
+        for number in range(count):
+            yield number
+            await giambio.checkpoint()
+
+    async def take(channel):
+        async for number in channel:
+            got.append(number)
+
+    async with numbers(4) as channel, giambio.create_pool() as pool:
+        pool.spawn(take, channel)
+        pool.spawn(take, channel)
+    assert sorted(got) == [0, 1, 2, 3]
+
+
 PROGRAMS = [
     lock, semaphore, limiter, condition, barrier, rwlock, event_and_value, rendezvous,
     buffered_channel, queue, priority_queue, lifo_queue, selecting, broadcast, pools, combining,
-    threads, streams,
+    threads, streams, timeouts_of_locks, timeouts_of_channels, timeouts_of_selects,
+    timeouts_of_conditions, generators,
 ]  # fmt: skip
 
 
@@ -372,6 +484,9 @@ def test_it_stands_being_cancelled_everywhere(program):
         (rwlock, "write"),
         (event_and_value, "wait"),
         (threads, "call"),
+        (timeouts_of_locks, "work"),
+        (timeouts_of_channels, "receive"),
+        (timeouts_of_selects, "choose"),
     ],
 )
 def test_one_of_its_tasks_stands_being_cancelled_everywhere(program, target):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import socket as standard
+from functools import partial
 
 import pytest
 
@@ -58,6 +59,22 @@ class TestStreams:
             return giambio.clock()
 
         assert simulate(main, network=MemoryNetwork(latency=0.5)) == 0.5 * 5
+
+    def test_so_does_tls(self, certificates):
+        async def main():
+            network = current_network()
+            tls = certificates.server()
+            async with giambio.create_pool() as pool:
+                with network.host("giambio.test"):
+                    serve = partial(giambio.serve_tcp, tls=tls)
+                    server = await pool.start(serve, echo, 443)
+                tls = certificates.client()
+                async with await giambio.connect_tcp("giambio.test", 443, tls=tls) as stream:
+                    await stream.send_all(b"hello")
+                    assert await stream.receive() == b"hello"
+                await server.drain(grace=1)
+
+        simulate(main)
 
     def test_the_same_seed_gives_the_same_times(self):
         async def main():

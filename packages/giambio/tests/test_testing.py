@@ -241,6 +241,33 @@ class TestCancelSweep:
         with pytest.raises(SweepFailure, match="left open: unclosed <socket"):
             cancel_sweep(program)
 
+    def test_a_file_and_a_generator_left_open(self, tmp_path):
+        path = tmp_path / "file"
+        path.touch()
+
+        async def with_file():
+            file = path.open()
+            await giambio.checkpoint()
+            file.close()
+
+        with pytest.raises(SweepFailure, match="left open: unclosed file"):
+            cancel_sweep(with_file)
+
+        async def numbers():
+            yield 1
+            yield 2
+
+        async def iterate():
+            async for _ in numbers():
+                await giambio.checkpoint()
+
+        async def with_generator():
+            async with giambio.create_pool() as pool:
+                pool.spawn(iterate)
+
+        with pytest.raises(SweepFailure, match=r"left open: async generator .* was dropped"):
+            cancel_sweep(with_generator)
+
     def test_a_program_that_does_not_end(self):
         async def program():
             while True:
