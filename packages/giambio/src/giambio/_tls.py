@@ -258,7 +258,7 @@ class TLSStream(TLSBase):
             if not self._is_shaken:
                 await self.do_handshake()
             while sent < len(view):
-                encrypted += await self._encrypt(view[sent:])
+                encrypted += await self._encrypt(view[sent : sent + CHUNK])
                 await self._flush()
                 sent = encrypted
         except BaseException as error:
@@ -270,10 +270,10 @@ class TLSStream(TLSBase):
             self._sender = None
 
     async def _encrypt(self, view: memoryview) -> int:
-        """Encrypt a part of *view*, and return how much."""
+        """Encrypt *view*, and return how much of it was."""
         while True:
             try:
-                return self._engine.encrypt(view, CHUNK)
+                return self._session.write(view)
             except ssl.SSLWantReadError:  # it has to answer something first
                 await self._flush()
                 await self._feed()

@@ -145,21 +145,6 @@ class TLSEngine:
         """Keep what was taken and not sent, to be taken first the next time."""
         self._unsent = data
 
-    def encrypt(self, view: memoryview, enough: int) -> int:
-        """Encrypt records until there are *enough* bytes to be sent, and return how much of *view*.
-
-        Raises:
-            ssl.SSLWantReadError: It has to read something first, and nothing was encrypted.
-        """
-        write = self.session.write
-        done = write(view)
-        try:
-            while done < len(view) and self._outgoing.pending < enough:
-                done += write(view[done:])
-        except ssl.SSLWantReadError:
-            pass  # it will say so again
-        return done
-
     def say_goodbye(self) -> None:
         """Announce the own end, unless that was done, and go on reading."""
         if self.goodbye_said:
