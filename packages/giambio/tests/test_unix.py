@@ -178,6 +178,21 @@ def test_a_file_that_somebody_removed_is_not_missed(run, path):
     run(main)
 
 
+def test_a_file_that_may_not_be_removed_any_more_stays(run, path, monkeypatch):
+    def refuse(path):
+        raise PermissionError("no")
+
+    async def main():
+        listener = await giambio.open_unix_listener(path)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "unlink", refuse)
+            listener.close()
+        assert listener.closed
+        assert exists(path)
+
+    run(main)
+
+
 def test_the_file_is_found_again_from_another_directory(run, path, monkeypatch):
     folder, name = os.path.split(path)
     monkeypatch.chdir(folder)

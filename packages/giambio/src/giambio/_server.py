@@ -260,8 +260,8 @@ class Server:
                             task_status.started(self)
                 self.stop_accepting()
         finally:
-            self.stop_accepting()
             self._ended.set()
+            self.stop_accepting()
 
     def _check(self) -> None:
         """Refuse what would show only when a client comes, or block the loop."""

@@ -14,7 +14,6 @@ from giambio_kernel import checkpoint
 from . import socket
 from ._async_socket import AsyncSocket
 from ._server import serve_listeners
-from ._socket_base import DONE
 
 if TYPE_CHECKING:
     from ._pool import TaskStatus
@@ -53,7 +52,7 @@ async def open_unix_listener(
 
     A socket file at that place on which nobody listens any more, left behind by a process that was
     killed, is replaced. When the socket is closed its file is removed, unless something else is in its
-    place by then.
+    place by then or this process may not do that any more.
 
     Args:
         path: Where. On Linux a name that begins with a null is one without a file.
@@ -105,7 +104,11 @@ class _File(NamedTuple):
         return cls(os.path.abspath(path), found.st_dev, found.st_ino)
 
     def remove(self) -> None:
-        """Remove the file if it is still the same one."""
+        """Remove the file if it is still the same one.
+
+        Raises:
+            OSError: It may not be removed.
+        """
         if self.at(self.path) == self:
             os.unlink(self.path)
 
@@ -125,13 +128,12 @@ class UnixListener(AsyncSocket):
     def close(self) -> Done:
         """Remove the file and close the socket, at once. Closing twice is fine."""
         file, self._file = self._file, None
-        try:
-            # Before it is closed, so that nobody comes to a closed door.
-            if file is not None and not self.closed:
-                file.remove()
-        finally:
-            super().close()
-        return DONE
+        if file is not None and not self.closed:
+            try:
+                file.remove()  # before it is closed, so that nobody comes to a closed door
+            except OSError:
+                pass  # a process that has given up its rights must be able to close it
+        return super().close()
 
 
 def _remove_stale(path: str | bytes, family: int) -> None:
