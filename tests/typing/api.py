@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from subprocess import PIPE, CompletedProcess
 from typing import Any, assert_type
@@ -119,6 +120,42 @@ async def main(n: int) -> str:
     sink, source = giambio.open_pipe()
     await sink.send_all(await source.receive())
     return "done"
+
+
+@giambio.as_channel
+async def count(n: int) -> AsyncIterator[int]:
+    for i in range(n):
+        yield i
+
+
+async def hand_over(numbers: giambio.Queue[int]) -> None:
+    await numbers.put(1)
+    assert_type(await numbers.get(), int)
+    async for number in giambio.PriorityQueue[int](3, key=lambda n: -n):
+        assert_type(number, int)
+    sender: giambio.SendChannel[str]
+    sender, receiver = giambio.open_memory_channel(0)
+    with sender.clone() as clone:
+        await clone.send("x")
+    assert_type(await receiver.receive(), Any)
+    with giambio.Broadcast[str](overflow="error") as news:
+        assert_type(await news.subscribe(1, overflow="wait").receive(), str)
+    bridge = giambio.ThreadQueue[bytes]()
+    assert_type(bridge.blocking.get(timeout=1), bytes)
+    assert_type([item async for item in bridge], list[bytes])
+    async with count(3) as channel:
+        assert_type(await channel.receive(), int)
+    chosen = await giambio.select(numbers, giambio.sending(sender, "y"), giambio.after(1))
+    assert_type(chosen.position, int)
+    async for merged in giambio.merge[int](numbers, channel):
+        assert_type(merged, int)
+    async for attempt in giambio.retry(tries=3, on=(OSError, ValueError), backoff=1):
+        with attempt:
+            assert_type(attempt.number, int)
+    async for tick in giambio.every(1):
+        assert_type(tick.due, float)
+    with giambio.cleanup(timeout=3) as scope:
+        assert_type(scope.timed_out, bool)
 
 
 def use() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import deque
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, Self, TypeVar, cast
 
 from giambio_kernel import (
     PARKED,
@@ -27,7 +27,7 @@ from ._selection import Case, selecting, settle, settle_all
 from .exceptions import CancelledError, EndOfChannel, ResourceClosed, WouldBlock
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
     from types import TracebackType
 
 P = ParamSpec("P")
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 def as_channel(
-    fn: Callable[P, AsyncGenerator[T, Any]],
+    fn: Callable[P, AsyncIterator[T]],
 ) -> Callable[P, GeneratorChannel[T]]:
     """Make an async generator function give channels to receive from.
 
@@ -107,12 +107,12 @@ class GeneratorChannel(Generic[T]):
     # Why no more items come: what makes the error to raise. None while the generator may yield.
     _over: Callable[[], Exception] | None
 
-    def __init__(self, generator: AsyncGenerator[T, Any]) -> None:
+    def __init__(self, generator: AsyncIterator[T]) -> None:
         if not hasattr(generator, "athrow"):
             raise TypeError(
                 f"as_channel() needs an async generator function; it gave {generator!r}"
             )
-        self._generator = generator
+        self._generator = cast("AsyncGenerator[T, None]", generator)
         self._pool: Pool | None = None
         self._items = deque()
         self._receivers = {}

@@ -121,14 +121,14 @@ class Selection:
         selecting[task] = self
         for case in self._cases:
             case.queue[task] = case.offer
-        for case in self._cases:
-            if case.on_wait is not None:
-                case.on_wait()
         try:
+            for case in self._cases:
+                if case.on_wait is not None:
+                    case.on_wait()
             with CancelScope(deadline=deadline):
                 return await suspend(_abort, self)
         finally:
-            if task in selecting:  # the coroutine is being closed from outside
+            if task in selecting:  # on_wait failed, or the coroutine is being closed from outside
                 _abort(task)
             if wakeup is not None:
                 wakeup.close()
