@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from giambio_kernel import CancelScope, TimedScope
 
 from ._pool import Pool
 from .exceptions import TooSlowError
+
+if TYPE_CHECKING:
+    from typing import Self
 
 
 class Timeout(Pool):
@@ -20,7 +25,12 @@ class Timeout(Pool):
     __slots__ = ()
     label = "timeout"
 
-    __enter__ = CancelScope.__enter__
+    if TYPE_CHECKING:
+
+        def __enter__(self) -> Self: ...
+
+    else:  # without the cost of a call
+        __enter__ = CancelScope.__enter__
 
 
 class FailingTimeout(Timeout):

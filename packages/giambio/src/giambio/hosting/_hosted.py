@@ -52,6 +52,10 @@ class Hosted(Generic[T]):
         "ticks",
     )
 
+    loop: AsyncScheduler
+    task: Task[T]
+    ticks: int
+
     def __init__(
         self,
         host: Host,
