@@ -7,6 +7,7 @@ import gc
 import io
 import itertools
 import json
+import os
 import threading
 import weakref
 
@@ -15,6 +16,7 @@ import pytest
 import giambio
 from giambio.debug import ChromeTracer
 from giambio.debug import _trace as trace_module
+from giambio.debug._view import number_of
 from giambio.testing import wait_all_tasks_blocked
 
 
@@ -27,7 +29,7 @@ class Trace:
         self.file = json.loads(file.getvalue())
         self.events = self.file["traceEvents"]
         self.names = {
-            (event["pid"], event["tid"]): event["args"]["name"].partition(" #")[0]
+            (event["pid"], event["tid"]): event["args"]["name"]
             for event in self.events
             if event["name"] == "thread_name"
         }
@@ -388,7 +390,7 @@ def test_it_is_saved_at_the_end_of_every_run(run, tmp_path):
         {event["pid"] for event in found["traceEvents"] if event["ph"] == "X"}
         for found in (first, second)
     ]
-    assert pids == [{1}, {1, 2}]
+    assert pids == [{os.getpid()}, {os.getpid(), os.getpid() + 1}]
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -436,7 +438,25 @@ def test_loops_in_several_threads_have_groups_of_their_own(run):
     groups = [event["args"]["name"] for event in found.events if event["name"] == "process_name"]
     assert len(groups) == 2
     assert {name.partition(" in ")[0] for name in groups} == {"loop"}
-    assert {found.of("X", name)[0]["pid"] for name in ("main", "inner")} == {1, 2}
+    assert {found.of("X", name)[0]["pid"] for name in ("main", "inner")} == {
+        os.getpid(),
+        os.getpid() + 1,
+    }
+
+
+def test_no_task_shares_the_row_of_the_loop(run, monkeypatch):
+    """Viewers put rows together that have the number of their process."""
+
+    async def new_number():
+        return number_of(giambio.current_task()) + 1
+
+    next_number = run(new_number)
+    monkeypatch.setattr(os, "getpid", lambda: next_number)
+    tracer = make_tracer()
+    run(sleeper, debugger=tracer)
+    found = Trace(tracer).check()
+    assert found.names[next_number, next_number] == "loop"
+    assert found.names[next_number, 2**31 - 1] == "sleeper"
 
 
 def test_it_can_be_cleared(run):

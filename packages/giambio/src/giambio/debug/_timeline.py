@@ -21,6 +21,10 @@ Times are in nanoseconds. A plain tuple, because it is made at every step.
 """
 
 
+# Above what tasks are numbered with.
+_ANOTHER_TID = 2**31 - 1
+
+
 class Row:
     """A line in the trace: a task, or a loop itself."""
 
@@ -51,7 +55,8 @@ class Group:
     """A loop: the rows of its tasks, and which of them wait to be woken by another."""
 
     def __init__(self, number: int, scheduler: AsyncScheduler) -> None:
-        self.number = number
+        # What the format calls a process.
+        self.pid = os.getpid() + number
         self.name = f"loop in {threading.current_thread().name}"
         self.scheduler = weakref.ref(scheduler)
         self.loop_row = Row(self, 0, "loop", None)
@@ -104,14 +109,13 @@ def convert(recorded: Sequence[Event], origin: int) -> Iterator[dict[str, Any]]:
     """
     rows = {event[1]: None for event in recorded}
     for group in {row.group: None for row in rows}:
-        yield _metadata("process_name", group.number, 0, name=group.name)
-        yield _metadata("process_sort_index", group.number, 0, sort_index=group.number)
+        yield _metadata("process_name", group.pid, 0, name=group.name)
+        yield _metadata("process_sort_index", group.pid, 0, sort_index=group.pid)
         rows[group.loop_row] = None
     for row in rows:
-        pid = row.group.number
-        name = f"{row.name} #{row.number}" if row.number else row.name
-        yield _metadata("thread_name", pid, row.number, name=name)
-        yield _metadata("thread_sort_index", pid, row.number, sort_index=row.number)
+        # Viewers show the number, too.
+        yield _metadata("thread_name", row.group.pid, _tid(row), name=row.name)
+        yield _metadata("thread_sort_index", row.group.pid, _tid(row), sort_index=row.number)
     # An arrow whose other end was dropped, or has not come yet, leads nowhere.
     starts = {event[3] for event in recorded if event[0] == "s"}
     ends = {event[3] for event in recorded if event[0] == "f"}
@@ -119,6 +123,16 @@ def convert(recorded: Sequence[Event], origin: int) -> Iterator[dict[str, Any]]:
     for event in recorded:
         if event[0] not in "sf" or event[3] in whole:
             yield _convert(event, origin)
+
+
+def _tid(row: Row) -> int:
+    """Return the number of a row, which is that of its task.
+
+    The one with the number of its process stands above the others in viewers: that of the loop.
+    """
+    if row.number == 0:
+        return row.group.pid
+    return row.number if row.number != row.group.pid else _ANOTHER_TID
 
 
 def _metadata(what: str, pid: int, tid: int, **args: object) -> dict[str, Any]:
@@ -130,8 +144,8 @@ def _convert(event: Event, origin: int) -> dict[str, Any]:
     converted: dict[str, Any] = {
         "ph": phase,
         "name": name,
-        "pid": row.group.number,
-        "tid": row.number,
+        "pid": row.group.pid,
+        "tid": _tid(row),
         "ts": (when - origin) / 1000,
     }
     if phase == "X":

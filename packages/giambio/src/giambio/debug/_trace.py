@@ -73,7 +73,7 @@ class ChromeTracer(BaseDebugger):
         self._arrows = itertools.count(1)
         self._groups: weakref.WeakKeyDictionary[AsyncScheduler, Group]
         self._groups = weakref.WeakKeyDictionary()
-        self._group_numbers = itertools.count(1)
+        self._group_numbers = itertools.count()
         # The loop that each thread was last seen with, and since when it looks at descriptors.
         self._last: dict[int, Group] = {}
         self._looking: dict[int, int] = {}
