@@ -45,7 +45,7 @@ class Blocked(NamedTuple):
 
 
 class Deadlock(NamedTuple):
-    """Tasks that wait for each other in a circle, and will for ever."""
+    """Tasks that wait for each other in a circle, and will until one of them is cancelled."""
 
     circle: tuple[Blocked, ...]
     """Each waits for the next, and the last for the first."""
