@@ -266,6 +266,23 @@ def test_a_local_address_leaves_its_family_to_be_tried(run, monkeypatch):
     assert seen == [("1.1.1.1", ("127.0.0.1", 0)), ("1.1.1.1", ("127.0.0.1", 1234))]
 
 
+def test_the_scope_of_an_address_reaches_the_socket(run, monkeypatch):
+    try:
+        number = stdlib.if_nametoindex("lo")
+    except OSError:
+        pytest.skip("no interface named lo")
+    seen = []
+
+    async def connect_one(target, local):
+        seen.append(target[4])
+        return Connection("it")
+
+    monkeypatch.setattr("giambio._tcp._connect_one", connect_one)
+    run(giambio.connect_tcp, "fe80::1%lo", 80)
+    run(giambio.connect_tcp, f"fe80::1%{number}", 80)
+    assert seen == [("fe80::1", 80, 0, number)] * 2
+
+
 @pytest.mark.parametrize("delay", [-1, float("nan")])
 def test_a_delay_that_is_none_is_refused(run, delay):
     async def main():
