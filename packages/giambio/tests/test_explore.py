@@ -6,6 +6,7 @@ from __future__ import annotations
 import random
 import threading
 import warnings
+from typing import NamedTuple
 
 import pytest
 
@@ -336,6 +337,103 @@ class TestFindings:
                 explore(leave)
 
 
+class Wrapped:
+    """A queue of the program's own, around one of giambio's."""
+
+    def __init__(self):
+        self.inner = giambio.Queue()
+
+    def __len__(self):
+        return len(self.inner)
+
+    async def put(self, item):
+        await self.inner.put(item)
+
+    async def get(self):
+        return await self.inner.get()
+
+    def put_nowait(self, item):
+        self.inner.put_nowait(item)
+
+
+class TestLeftovers:
+    """What is counted, and what is not."""
+
+    @staticmethod
+    def found(program, **options):
+        with pytest.raises(AssertionError, match="something was left behind") as caught:
+            cancel_sweep(program, **options)
+        return str(caught.value)
+
+    def test_an_operation_inside_of_another_one_is_not_counted_twice(self):
+        async def program():
+            queue = Wrapped()
+            await queue.put(1)
+            await queue.get()
+            queue.put_nowait(2)
+
+        cancel_sweep(program, watch=[Wrapped])
+
+    def test_operations_between_two_steps_count_as_well(self):
+        async def program():
+            queue = giambio.Queue()
+            loop = giambio.lowlevel.current_scheduler()
+            loop.call_soon_threadsafe(queue.put_nowait, 1)
+            assert await queue.get() == 1
+            queue.close()
+
+        cancel_sweep(program)
+
+    def test_what_a_select_took_is_not_missed(self):
+        async def program():
+            queue = giambio.Queue()
+            queue.put_nowait(1)
+            await giambio.select(queue)
+
+        cancel_sweep(program)
+
+    def test_what_is_dropped_by_closing_is_not_lost(self):
+        async def program():
+            queue = giambio.Queue()
+            await queue.put(1)
+            await giambio.checkpoint()
+            queue.close(drain=False)
+
+        cancel_sweep(program)
+
+    def test_waiters_that_have_ended(self):
+        class Statistics(NamedTuple):
+            tasks_waiting: int
+
+        class Careless:
+            """Never forgets who waits."""
+
+            def __init__(self):
+                self.waiting = 0
+
+            async def wait(self):
+                self.waiting += 1
+                await giambio.sleep(1)
+                self.waiting -= 1
+
+            def statistics(self):
+                return Statistics(self.waiting)
+
+        async def program():
+            await Careless().wait()
+
+        assert "has waiters that have ended" in self.found(program, watch=[Careless])
+
+    def test_tokens_that_were_borrowed_for_an_object(self):
+        async def program():
+            limiter = giambio.CapacityLimiter(1)
+            await limiter.acquire_on_behalf_of("somebody")
+            await giambio.sleep(1)
+            limiter.release_on_behalf_of("somebody")
+
+        assert "not given back by ['somebody']" in self.found(program)
+
+
 class TestIsolation:
     """A run depends on nothing but its seed, and leaves nothing behind."""
 
@@ -506,6 +604,21 @@ class TestReplay:
     def test_a_string_that_is_none(self, string, message):
         with pytest.raises(ReplayMismatch, match=message):
             replay(racing, string)
+
+    def test_a_sweep_that_was_mended_passes(self):
+        async def program():
+            lock = giambio.Lock()
+            await lock.acquire()
+            await giambio.sleep(1)
+            lock.release()
+
+        async def mended():
+            async with giambio.Lock():
+                await giambio.sleep(1)
+
+        with pytest.raises(AssertionError) as caught:
+            cancel_sweep(program, label="program")
+        assert replay(mended, caught.value.replay, label="program").runs == 2
 
     def test_a_point_that_does_not_exist_any_more(self):
         async def program():

@@ -284,6 +284,64 @@ class TestConnecting:
 
         simulate(main, network=MemoryNetwork(ipv6=True))
 
+    def test_giving_up_while_connecting(self):
+        async def main(pause):
+            listener = giambio.socket.socket()
+            listener.bind(("", 80))
+            listener.listen()
+            async with listener:
+                with giambio.skip_after(pause):
+                    await giambio.connect_tcp("localhost", 80)
+                await giambio.sleep(5)
+                if not listener.is_readable():
+                    return
+                server, _ = await listener.accept()
+                async with server:
+                    with pytest.raises(ConnectionResetError):
+                        await server.receive()
+
+        network = MemoryNetwork(latency=1)
+        simulate(main, 0.5, network=network)
+        simulate(main, 1.5, network=network)
+
+    def test_what_was_under_way_to_one_that_is_closed(self):
+        async def main():
+            client, server = await connected()
+            async with client:
+                await client.send_all(b"x")
+                server.close()
+                assert await client.receive() == b""
+                await giambio.sleep(5)
+                with pytest.raises(ConnectionResetError):
+                    await client.receive()
+
+        simulate(main, network=MemoryNetwork(latency=1))
+
+    def test_addresses_have_names(self):
+        async def main():
+            ask = giambio.socket.getnameinfo
+            assert await ask(("127.0.0.1", 80), 0) == ("localhost", "80")
+            assert await ask(("10.9.9.9", 80), 0) == ("10.9.9.9", "80")
+            assert await ask(("10.0.0.1", 80), standard.NI_NUMERICHOST) == ("10.0.0.1", "80")
+            with pytest.raises(giambio.socket.gaierror, match="no host has the address"):
+                await ask(("10.9.9.9", 80), standard.NI_NAMEREQD)
+
+        simulate(main)
+
+    def test_descriptors_can_be_waited_for_as_such(self):
+        async def main():
+            left, right = giambio.socket.socketpair()
+            async with left, right, giambio.create_pool() as pool:
+                waiting = pool.spawn(giambio.lowlevel.wait_readable, right.fileno())
+                await wait_all_tasks_blocked()
+                assert not waiting.done()
+                await left.send_all(b"x")
+                await waiting.join()
+                await giambio.lowlevel.wait_readable(right.fileno())
+                assert await right.recvmsg(5) == (b"x", [], 0, None)
+
+        simulate(main)
+
 
 class TestWhatSocketsRefuse:
     """Mistakes get the error that the system would give."""

@@ -139,7 +139,7 @@ class Canceller:
         before = sys.getprofile()
 
         def profile(frame: FrameType, event: str, arg: object) -> None:
-            if event == "return" and frame is innermost:
+            if event == "return" and frame is innermost:  # pragma: no cover  # nobody traces it
                 sys.setprofile(before)
                 self._cancel(task)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from itertools import repeat
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias, get_args
 
@@ -170,12 +169,12 @@ class _Explorer:
                 self._fail(finding, policy.picks, own_seed, found)
             seen.add((own_seed if self._program.has_network else seed, tuple(policy.picks)))
         return Report(
-            number,
-            len(seen),
-            is_only_one or (search is not None and search.exhausted),
-            None if search is None else search.delays,
-            len(first.picks),
-            seed,
+            runs=number,
+            schedules=len(seen),
+            exhausted=is_only_one or (search is not None and search.exhausted),
+            delays=None if search is None else search.delays,
+            decisions=len(first.picks),
+            seed=seed,
         )
 
     def _are_few(self, first: Trace, bound: int) -> bool:
@@ -283,22 +282,18 @@ def _policies(
         return
     if search is not None:
         yield from search
-        if strategy == "exhaustive" or search.exhausted:
-            return
+        return
     random = Random(seed)
     if strategy in ("lifo", "auto"):
         yield LastComeFirstServed()
     if strategy == "auto":
         yield from portfolio(random, decisions)
-    for _ in repeat(None):
-        if strategy == "random":
-            yield AtRandom(random)
-        elif strategy == "pct":
-            yield ByPriority(random, random.randint(2, 5), decisions)
-        elif strategy == "starve":
-            yield Starving(random, decisions)
-        else:
-            return
+    while strategy == "random":
+        yield AtRandom(random)
+    while strategy == "pct":
+        yield ByPriority(random, random.randint(2, 5), decisions)
+    while strategy == "starve":
+        yield Starving(random, decisions)
 
 
 def _identity(finding: Finding | None) -> tuple[object, ...]:

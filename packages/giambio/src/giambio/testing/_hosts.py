@@ -46,8 +46,8 @@ class Host:
 class Hosts:
     """All hosts of a network.
 
-    Sockets of other families than IPv4 and IPv6 have any object as an address, which stands for the same
-    on every host; that is kept with the first one.
+    Sockets of other families than IPv4 and IPv6 have mere names, which mean the same on every host; they
+    are kept with ``localhost``.
 
     Args:
         ipv6: Whether names stand for an IPv6 address, too.

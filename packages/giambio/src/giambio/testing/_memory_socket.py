@@ -233,13 +233,9 @@ class DatagramSocket(MemorySocket):
     ) -> None:
         super().__init__(network, host, family, kind, proto)
         self._arrived: deque[tuple[bytes, Any]] = deque()
-        # The packets to each address.
-        self._flows: dict[Any, Flow] = {}
+        # The packets to each host.
+        self._flows: dict[str, Flow] = {}
         self._is_shut = False
-
-    def connect(self, address: Any) -> None:
-        self._network.hosts.bind_for(self, address)
-        self.remote = address
 
     def connect_pair(self, other: MemorySocket) -> None:
         self.remote = other.bound = f"pair {self._fd}"
@@ -247,10 +243,8 @@ class DatagramSocket(MemorySocket):
         self._network.hosts.name_pair(self, other)
 
     def connect_ex(self, address: Any) -> int:
-        try:
-            self.connect(address)
-        except OSError as error:
-            return error.errno or errno.EINVAL
+        self._network.hosts.bind_for(self, address)
+        self.remote = address
         return 0
 
     def shutdown(self, how: int) -> None:
@@ -287,9 +281,10 @@ class DatagramSocket(MemorySocket):
             raise failure(errno.EMSGSIZE)
         self._network.hosts.bind_for(self, address)
         for target in self._network.hosts.targets_of(self, address):
-            flow = self._flows.get(address)
+            flow = self._flows.get(target.name)
             if flow is None:
-                flow = self._flows[address] = self._network.new_flow(self.host.name, target.name)
+                flow = self._network.new_flow(self.host.name, target.name)
+                self._flows[target.name] = flow
             arrive = self._arrival_of(content, address, target)
             self._network.send_datagram(self, flow, target, arrive)
         return len(content)

@@ -98,11 +98,6 @@ class StreamSocket(MemorySocket):
 
     # Connecting
 
-    def connect(self, address: Any) -> None:
-        code = self.connect_ex(address)
-        if code:
-            raise failure(code)
-
     def connect_ex(self, address: Any) -> int:
         if self._queue is not None:
             return errno.EINVAL
