@@ -7,7 +7,7 @@ import pytest
 
 import giambio
 from giambio import EndOfChannel, ResourceClosed, TooSlowError, WouldBlock, as_channel, select
-from giambio.testing import cancel_sweep, wait_all_tasks_blocked
+from giambio.testing import assert_checkpoints, cancel_sweep, wait_all_tasks_blocked
 
 
 @as_channel
@@ -259,6 +259,37 @@ def test_a_receive_that_was_cancelled_leaves_its_item_for_the_next(run):
             assert channel.statistics().items_buffered == 1
             assert channel.receive_nowait() == 0
             assert [item async for item in channel] == [1, 2]
+
+    run(main)
+
+
+def test_every_receive_is_a_checkpoint(run):
+    @as_channel
+    async def slow():
+        for i in range(5):
+            await giambio.sleep(1)
+            yield i
+
+    async def main():
+        async with slow() as channel:
+            with assert_checkpoints():
+                await channel.receive()
+            with giambio.CancelScope() as scope:
+                scope.cancel()
+                await channel.receive()
+            assert scope.cancelled_caught
+            async with giambio.create_pool() as pool:
+                receiver = pool.spawn(channel.receive)
+                await wait_all_tasks_blocked()
+                receiver.cancel()  # its item stays
+                await giambio.sleep(2)
+            assert channel.statistics().items_buffered == 1
+            with giambio.CancelScope() as scope:
+                scope.cancel()
+                await channel.receive()
+            assert scope.cancelled_caught
+            with assert_checkpoints():
+                assert await channel.receive() == 1
 
     run(main)
 

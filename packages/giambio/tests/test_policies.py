@@ -123,7 +123,21 @@ class TestRetry:
             async for attempt in retry():
                 with attempt:
                     break
-            assert attempt.outcome is True
+            assert attempt.over
+            assert attempt.error is None
+
+        run(main)
+
+    def test_what_failed_can_be_seen_before_it_is_tried_again(self, run):
+        async def main():
+            log = []
+            failure = OSError("mine")
+            async for attempt in retry(tries=3, backoff=0):
+                with attempt:
+                    if attempt.number < 3:
+                        raise failure
+                log.append((attempt.number, attempt.error))
+            assert log == [(1, failure), (2, failure), (3, None)]
 
         run(main)
 
@@ -183,9 +197,17 @@ class TestRetry:
                 with pytest.raises(RuntimeError, match="is over: an attempt can be used only once"):
                     with attempt:
                         pass
-            assert repr(attempt) == (
-                "<Attempt 1 of retry(tries=4, on=<class 'Exception'>, backoff=exponential(0.1, "
-                "factor=2, maximum=60, jitter=0.5)), succeeded>"
+            assert repr(attempt) == "<Attempt 1 of 4, over>"
+            async for attempt in retry(tries=None, backoff=0):
+                with attempt:
+                    if attempt.number == 1:
+                        assert repr(attempt) == "<Attempt 1 of any number>"
+                        raise OSError
+                if attempt.number == 1:
+                    assert repr(attempt) == "<Attempt 1 of any number, failed: OSError()>"
+            assert repr(retry(tries=4, on=OSError)) == (
+                "retry(tries=4, on=<class 'OSError'>, backoff=exponential(0.1, factor=2, "
+                "maximum=60, jitter=0.5))"
             )
 
         run(main)

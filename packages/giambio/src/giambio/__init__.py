@@ -93,17 +93,17 @@ if TYPE_CHECKING:
     from ._pipes import PipeReceiveStream as PipeReceiveStream
     from ._pipes import PipeSendStream as PipeSendStream
     from ._pipes import open_pipe as open_pipe
-    from ._policies import Attempt as Attempt
     from ._policies import Tick as Tick
     from ._policies import cleanup as cleanup
     from ._policies import every as every
-    from ._policies import exponential as exponential
-    from ._policies import retry as retry
     from ._portal import Portal as Portal
     from ._portal import open_portal as open_portal
     from ._process import Process as Process
     from ._process import open_process as open_process
     from ._ratelimit import RateLimit as RateLimit
+    from ._retry import Attempt as Attempt
+    from ._retry import exponential as exponential
+    from ._retry import retry as retry
     from ._run_in_interpreter import default_interpreter_limiter as default_interpreter_limiter
     from ._run_in_interpreter import run_in_interpreter as run_in_interpreter
     from ._run_in_process import default_process_limiter as default_process_limiter
@@ -159,7 +159,7 @@ _LAZY = {
     "as_channel": "_generators",
     "AsyncFile": "_files",
     "AsyncSocket": "socket",
-    "Attempt": "_policies",
+    "Attempt": "_retry",
     "await_future": "_futures",
     "Barrier": "_barrier",
     "BlockingSide": "_blocking",
@@ -175,7 +175,7 @@ _LAZY = {
     "default_thread_limiter": "_threads",
     "DelimitedStream": "_framing",
     "every": "_policies",
-    "exponential": "_policies",
+    "exponential": "_retry",
     "from_thread": "",
     "GeneratorChannel": "_generators",
     "HalfCloseableStream": "_streams",
@@ -205,7 +205,7 @@ _LAZY = {
     "ProcessFailed": "_run_process",
     "RateLimit": "_ratelimit",
     "ReceiveStream": "_streams",
-    "retry": "_policies",
+    "retry": "_retry",
     "run_in_interpreter": "_run_in_interpreter",
     "run_in_process": "_run_in_process",
     "run_in_thread": "_threads",
