@@ -10,7 +10,12 @@ import pytest
 
 import giambio
 from giambio import socket
-from giambio.testing import assert_checkpoints, wait_all_tasks_blocked
+from giambio.testing import (
+    assert_checkpoints,
+    current_network,
+    simulate,
+    wait_all_tasks_blocked,
+)
 
 LOOPBACK = (stdlib.AF_INET, stdlib.SOCK_STREAM, 6, "", ("127.0.0.1", 80))
 
@@ -235,6 +240,22 @@ def test_it_can_hand_on_to_the_one_before(run, monkeypatch):
 
     run(main)
     assert len(asked) == 1
+
+
+def test_it_is_asked_in_a_simulated_run_as_well():
+    async def main():
+        hosts = Hosts({"giambio.test": "127.0.0.9"})
+        hosts.rest = socket.set_resolver(hosts)
+        assert (await socket.getaddrinfo("giambio.test", 80, type=1))[0][4] == ("127.0.0.9", 80)
+        with current_network().host("example.org"):
+            [listener] = await giambio.open_tcp_listeners(80, host="example.org")
+        async with listener, await giambio.connect_tcp("example.org", 80) as client:
+            assert client.getpeername() == listener.getsockname()
+        with pytest.raises(stdlib.gaierror):
+            await socket.getaddrinfo("nobody.test", 80)
+        assert (await socket.SystemResolver().getnameinfo(("127.0.0.1", 80), 0))[0] == "localhost"
+
+    simulate(main)
 
 
 def test_it_belongs_to_one_loop(run, monkeypatch):

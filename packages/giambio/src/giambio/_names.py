@@ -73,6 +73,10 @@ class SystemResolver:
 
         Checkpoint: always.
         """
+        network = simulated_network()
+        if network is not None:
+            await checkpoint()
+            return network.getaddrinfo(host, port, family, type, proto, flags)
         found: list[Any] = await run_in_thread(
             _stdlib.getaddrinfo,
             _encoded(host),
@@ -94,6 +98,10 @@ class SystemResolver:
 
         Checkpoint: always.
         """
+        network = simulated_network()
+        if network is not None:
+            await checkpoint()
+            return network.getnameinfo(sockaddr, flags)
         return await run_in_thread(
             _stdlib.getnameinfo, sockaddr, flags, limiter=self._limiter, abandon_on_cancel=True
         )
@@ -167,11 +175,11 @@ async def getaddrinfo(
     """
     if isinstance(port, int) and not 0 <= port <= 65535:
         raise ValueError(f"a port is a number from 0 to 65535, not {port!r}")
+    resolver = _resolver()
+    if isinstance(resolver, SystemResolver) and simulated_network() is not None:
+        return await resolver.getaddrinfo(host, port, family, type, proto, flags)
     if checkpoint_due():
         await checkpoint()
-    network = simulated_network()
-    if network is not None:
-        return network.getaddrinfo(host, port, family, type, proto, flags)
     if not isinstance(host, str) or host.isascii():  # otherwise it is a name
         try:
             numeric: list[Any] = list(
@@ -182,7 +190,7 @@ async def getaddrinfo(
                 raise  # it is not for being a name that it was refused
         else:
             return numeric
-    found = await _resolver().getaddrinfo(host, port, family, type, proto, flags)
+    found = await resolver.getaddrinfo(host, port, family, type, proto, flags)
     if not found:
         raise _stdlib.gaierror(_stdlib.EAI_NONAME, f"{host!r} has no such address")
     return found
@@ -201,9 +209,6 @@ async def getnameinfo(sockaddr: tuple[Any, ...], flags: int) -> tuple[str, str]:
     """
     if checkpoint_due():
         await checkpoint()
-    network = simulated_network()
-    if network is not None:
-        return network.getnameinfo(sockaddr, flags)
     if flags & _NUMERIC_NAMES == _NUMERIC_NAMES:
         return _stdlib.getnameinfo(sockaddr, flags)
     return await _resolver().getnameinfo(sockaddr, flags)
