@@ -10,6 +10,7 @@ import pytest
 
 import giambio
 from giambio import CancelledError, TaskCancelled, TaskState, siblings
+from giambio.lowlevel import suspend
 from giambio.testing import cancel_sweep, wait_all_tasks_blocked
 
 
@@ -988,3 +989,15 @@ def test_a_loop_that_is_dropped_unfinished_lets_go_of_pools_that_wait():
     with pytest.warns(ResourceWarning, match="was not closed"):
         del loop
         gc.collect()
+
+
+def test_a_task_that_cannot_be_stopped_does_not_keep_a_deadlock_going(run):
+    async def stubborn():
+        await suspend(lambda task, error: False, "what never comes")
+
+    async def main():
+        async with giambio.create_pool() as pool:
+            pool.spawn(stubborn)
+
+    with pytest.raises(giambio.DeadlockError, match="what never comes"):
+        run(main)

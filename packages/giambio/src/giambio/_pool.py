@@ -34,7 +34,7 @@ from giambio_kernel import (
     suspend,
 )
 
-from .exceptions import CancelledError
+from .exceptions import CancelledError, DeadlockError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -371,6 +371,9 @@ class _ConfiguredPool(Pool):
         return self
 
 
+_ConfiguredPool.__name__ = "Pool"  # in reports
+
+
 def create_pool(*, errors: Literal["first", "group"] = "first", limit: int | None = None) -> Pool:
     """Create a pool, for ``async with create_pool() as pool``.
 
@@ -454,7 +457,14 @@ def _abandon_start(waiter: Task[Any], error: BaseException) -> bool:
 
 
 def _keep_waiting(owner: Task[Any], error: BaseException) -> bool:
-    """A pool waits for its tasks even if it is cancelled; they were cancelled, too."""
+    """A pool waits for its tasks even if it is cancelled; they were cancelled, too.
+
+    If they wait for ever all the same, which is a second deadlock, only the loop can break off.
+    """
+    if isinstance(error, DeadlockError):
+        pool = owner.waiting_on
+        assert isinstance(pool, Pool)
+        return not any(isinstance(each, DeadlockError) for each in pool._errors.values())
     return not isinstance(error, CancelledError)
 
 
