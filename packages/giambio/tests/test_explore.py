@@ -565,9 +565,9 @@ class TestReplay:
 
     def test_recipes_survive_being_written_down(self):
         for recipe in (
-            Recipe(0, 0, (), 0),
-            Recipe(65535, 2**40, (Precedence(Step((), 1), Step((3, 0), 200)),), 17),
-            Recipe(1, 2, (Precedence(Step((-1,), 4), Step((0,), 1)),), 3, 12, 2, "wörker"),
+            Recipe(0, 0, ()),
+            Recipe(65535, 2**40, (Precedence(Step((), 1), Step((3, 0), 200)),), (3, 200)),
+            Recipe(1, 2, (Precedence(Step((-1,), 4), Step((0,), 1)),), (), 12, 2, "wörker"),
         ):
             assert Recipe.decode(f" {recipe.encode()}\n") == recipe
 

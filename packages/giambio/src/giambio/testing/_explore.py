@@ -12,7 +12,7 @@ from ._failure import ExplorationFailure, Report, describe, deviations
 from ._network import MemoryNetwork, as_network
 from ._program import Finding, Oracles, Program
 from ._recipe import Recipe, ReplayMismatch, checksum, how_to_replay, name_of
-from ._shrink import shrink_schedule
+from ._shrink import Smaller
 from ._strategies import (
     AtRandom,
     ByPriority,
@@ -26,8 +26,6 @@ from ._trace import FirstComeFirstServed, InThisOrder, SamePicks, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-
-    from ._trace import Precedence
 
 Strategy: TypeAlias = Literal["auto", "fifo", "lifo", "random", "pct", "starve", "exhaustive"]
 
@@ -208,35 +206,44 @@ class _Explorer:
     def _fail(self, finding: Finding, picks: Sequence[int], seed: int, found: str) -> NoReturn:
         trace = Trace(SamePicks(picks))
         again = self._program.run(trace, seed=seed, debuggers=[trace])
-        if _identity(again) != _identity(finding):
-            self._refuse(f"it fails {found}: {finding}; then, in the same order: {again}", finding)
         identity = _identity(finding)
+        if _identity(again) != identity:
+            self._refuse(f"it fails {found}: {finding}; then, in the same order: {again}", finding)
+        recipe = Recipe(checksum(self._label), seed, ())
 
-        def fails(precedences: Sequence[Precedence]) -> bool:
-            trial = Trace(InThisOrder(precedences))
-            return _identity(self._program.run(trial, seed=seed, debuggers=[trial])) == identity
+        def fails(**changes: Any) -> bool:
+            return _identity(self._follow(recipe._replace(**changes))[0]) == identity
 
-        precedences, tries = shrink_schedule(trace.overtakings, fails)
+        smaller = Smaller()
+        precedences = smaller.schedule(
+            trace.overtakings, lambda some: fails(precedences=tuple(some))
+        )
+        recipe = recipe._replace(precedences=tuple(precedences))
+        self._follow(recipe)
+        if happened := self._program.happened:
+            faults = smaller.faults(happened, lambda some: fails(faults=tuple(some)))
+            recipe = recipe._replace(faults=tuple(faults))
         del trace, again
-        if precedences:
-            found += f", and in {tries} more to make it small"
-        # Once more, to see where the tasks stand.
-        trace = Trace(InThisOrder(precedences), (step for each in precedences for step in each))
-        smallest = self._program.run(trace, seed=seed, debuggers=[trace])
+        if picks or happened:
+            found += f", and in {smaller.tries} more to make it small"
+        smallest, trace = self._follow(recipe)
         assert smallest is not None
-        self._raise_failure(smallest, trace, precedences, seed, found)
+        self._raise_failure(smallest, trace, recipe, found)
+
+    def _follow(self, recipe: Recipe) -> tuple[Finding | None, Trace]:
+        """Run the program as a recipe says, and note where the tasks stand that it speaks of."""
+        precedences = recipe.precedences
+        trace = Trace(InThisOrder(precedences), (step for each in precedences for step in each))
+        finding = self._program.run(
+            trace, seed=recipe.seed, allowed_faults=recipe.faults, debuggers=[trace]
+        )
+        return finding, trace
 
     def _raise_failure(
-        self,
-        finding: Finding,
-        trace: Trace,
-        precedences: Sequence[Precedence],
-        seed: int,
-        found: str,
+        self, finding: Finding, trace: Trace, recipe: Recipe, found: str
     ) -> NoReturn:
-        recipe = Recipe(checksum(self._label), seed, tuple(precedences), trace.checksum())
         string = recipe.encode()
-        order = deviations(precedences, trace)
+        order = deviations(recipe.precedences, trace)
         how = self._replay_with or how_to_replay(self._label)
         text = describe(
             finding,
@@ -257,15 +264,11 @@ class _Explorer:
 
     def replay(self, recipe: Recipe) -> Report:
         recipe.check_label(self._label)
-        precedences = recipe.precedences
-        steps = [step for each in precedences for step in each]
-        normal = Trace(FirstComeFirstServed())
-        self._program.run(normal, seed=recipe.seed, debuggers=[normal], is_normal=True)
-        trace = Trace(InThisOrder(precedences), steps)
-        finding = self._program.run(trace, seed=recipe.seed, debuggers=[trace])
+        self._program.run(Recorder(), seed=recipe.seed, is_normal=True)
+        finding, trace = self._follow(recipe)
         if finding is not None:
-            self._raise_failure(finding, trace, precedences, recipe.seed, "as it did before")
-        for step in steps:
+            self._raise_failure(finding, trace, recipe, "as it did before")
+        for step in (step for each in recipe.precedences for step in each):
             if not trace.was_made(step):
                 raise ReplayMismatch(
                     f"{self._label} has changed since this replay string was made: "

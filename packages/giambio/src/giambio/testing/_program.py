@@ -17,7 +17,7 @@ from ._simulated_network import SimulatedNetwork
 from ._world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
     from types import TracebackType
 
     from giambio_kernel import Task
@@ -120,8 +120,9 @@ class Program:
         self._loose_ends = LooseEnds()
         self._random_state: object = None
         self._collects = False
-        # What the network did to the last run.
+        # What the network did to the last run, and the numbers of what came by chance.
         self.faults: list[Fault] = []
+        self.happened: list[int] = []
 
     @property
     def has_network(self) -> bool:
@@ -160,6 +161,7 @@ class Program:
         policy: Recorder,
         *,
         seed: int = 0,
+        allowed_faults: Collection[int] | None = None,
         debuggers: Sequence[object] = (),
         main: Main | None = None,
         is_normal: bool = False,
@@ -169,6 +171,7 @@ class Program:
         Args:
             policy: Who decides which ready task runs next.
             seed: What the `random` module, and the network, begin with.
+            allowed_faults: Which faults of the network happen; see `SimulatedNetwork`.
             debuggers: Who is told of each step.
             main: What to run in place of the function.
             is_normal: Whether to take what it leaves behind for normal, here and from now on.
@@ -177,7 +180,12 @@ class Program:
             EscapedSimulation: The program reached for the outside world.
             BaseException: One of the errors that are none of our business.
         """
-        finding = self._run(policy, seed, debuggers, main or self.main)
+        network = None
+        if self._network is not None:
+            network = SimulatedNetwork(self._network, seed, allowed_faults)
+            self.faults = network.faults
+            self.happened = network.happened
+        finding = self._run(policy, seed, network, debuggers, main or self.main)
         if finding is None and self._oracles.leftovers:
             if is_normal:
                 self._watch.accept()
@@ -186,15 +194,18 @@ class Program:
         return finding
 
     def _run(
-        self, policy: Recorder, seed: int, debuggers: Sequence[object], main: Main
+        self,
+        policy: Recorder,
+        seed: int,
+        network: SimulatedNetwork | None,
+        debuggers: Sequence[object],
+        main: Main,
     ) -> Finding | None:
         import random
 
         random.seed(seed)
         self._watch.forget()
         self._loose_ends.forget()
-        network = None if self._network is None else SimulatedNetwork(self._network, seed)
-        self.faults = [] if network is None else network.faults
         always = None
         if self._oracles.always is not None:
             always = _Always(self._oracles.always)

@@ -2,7 +2,7 @@
 """Replay strings: a failure, written down in a line that can be mailed.
 
 ``gb1-`` and some base 32: who it belongs to, what the random numbers began with, the precedences of the
-schedule, and the point of a cancellation. The digit is the version of all this; a string of another one
+schedule, the faults of the network, and the point of a cancellation. The digit is the version of all this; a string of another one
 is refused, because what counts as a step may have changed in between, too.
 """
 
@@ -31,8 +31,8 @@ class Recipe(NamedTuple):
     """What random numbers begin with."""
     precedences: tuple[Precedence, ...]
     """Where the schedule is not first come, first served."""
-    steps: int
-    """A checksum of the steps that were made."""
+    faults: tuple[int, ...] | None = None
+    """Which faults of the network happen, of those that chance wants; None for all."""
     checkpoint: int | None = None
     """At which checkpoint a cancellation comes; None for no cancellation."""
     phase: int = 0
@@ -45,11 +45,12 @@ class Recipe(NamedTuple):
         from base64 import b32encode
         from zlib import crc32
 
-        numbers = [self.label, self.seed, self.steps, len(self.precedences)]
+        numbers = [self.label, self.seed, len(self.precedences)]
         for precedence in self.precedences:
             for path, number in precedence:
                 # What the loop spawns has a negative number; zigzag makes it a natural one.
                 numbers += [number, len(path), *(2 * n if n >= 0 else -2 * n - 1 for n in path)]
+        numbers += [0] if self.faults is None else [1 + len(self.faults), *self.faults]
         name = self.target.encode()
         numbers += [0 if self.checkpoint is None else self.checkpoint + 1, self.phase, len(name)]
         data = b"".join(map(_varint, numbers)) + name
@@ -92,15 +93,17 @@ class Recipe(NamedTuple):
     @classmethod
     def _read(cls, data: bytes) -> Recipe:
         rest = iter(data)
-        label, seed, steps, count = (_read_varint(rest) for _ in range(4))
+        label, seed, count = (_read_varint(rest) for _ in range(3))
         precedences = tuple(Precedence(_read_step(rest), _read_step(rest)) for _ in range(count))
+        count = _read_varint(rest)
+        faults = tuple(_read_varint(rest) for _ in range(count - 1)) if count else None
         checkpoint, phase, length = (_read_varint(rest) for _ in range(3))
         target = bytes(_read_byte(rest) for _ in range(length)).decode()
         return cls(
             label,
             seed,
             precedences,
-            steps,
+            faults,
             checkpoint - 1 if checkpoint else None,
             phase,
             target,

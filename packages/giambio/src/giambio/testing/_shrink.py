@@ -19,44 +19,69 @@ if TYPE_CHECKING:
 # How long to look for a smaller failure: so many runs, and so many seconds.
 _MOST_TRIES = 2000
 _MOST_SECONDS = 10.0
+_MOST_SINGLE_FAULTS = 200
 
 T = TypeVar("T")
 
 
-def shrink_schedule(
-    overtakings: Sequence[tuple[Step, tuple[Step, ...]]],
-    fails: Callable[[Sequence[Precedence]], bool],
-) -> tuple[list[Precedence], int]:
-    """Return the fewest precedences found with which a test still fails.
+class Smaller:
+    """Looks for a smaller failure, for so many runs and so long in all.
 
-    Args:
-        overtakings: The picks of the failing schedule that are not first come, first served: each
-            with the steps that it was made before.
-        fails: Whether the test fails with some precedences, in the same way.
-
-    Returns:
-        The precedences, and how often the test was run.
+    Attributes:
+        tries: How often the test was run.
     """
-    until = time.monotonic() + _MOST_SECONDS
-    tries = 0
 
-    def enough() -> bool:
-        return tries >= _MOST_TRIES or time.monotonic() > until
+    def __init__(self) -> None:
+        self.tries = 0
+        self._until = time.monotonic() + _MOST_SECONDS
 
-    def still_fails(precedences: Sequence[Precedence]) -> bool:
-        nonlocal tries
-        tries += 1
-        return fails(precedences)
+    def schedule(
+        self,
+        overtakings: Sequence[tuple[Step, tuple[Step, ...]]],
+        fails: Callable[[Sequence[Precedence]], bool],
+    ) -> list[Precedence]:
+        """Return the fewest precedences found with which a test still fails.
 
-    def pairs(some: Iterable[tuple[Step, tuple[Step, ...]]]) -> list[Precedence]:
-        return [Precedence(first, then) for first, others in some for then in others]
+        Args:
+            overtakings: The picks of the failing schedule that are not first come, first served: each
+                with the steps that it was made before.
+            fails: Whether the test fails with some precedences, in the same way.
+        """
 
-    # First whole picks, which are fewer, then the single precedences that they consist of.
-    picks = Shrinker(lambda some: still_fails(pairs(some)), enough).shrink(
-        overtakings, [lambda each: each[0].task]
-    )
-    precedences = Shrinker(still_fails, enough).shrink(pairs(picks), [lambda each: each.then.task])
-    return precedences, tries
+        def pairs(some: Iterable[tuple[Step, tuple[Step, ...]]]) -> list[Precedence]:
+            return [Precedence(first, then) for first, others in some for then in others]
+
+        # First whole picks, which are fewer, then the single precedences that they consist of.
+        picks = self._shrinker(lambda some: fails(pairs(some))).shrink(
+            overtakings, [lambda each: each[0].task]
+        )
+        return self._shrinker(fails).shrink(pairs(picks), [lambda each: each.then.task])
+
+    def faults(self, faults: Sequence[int], fails: Callable[[Sequence[int]], bool]) -> list[int]:
+        """Return the fewest faults found with which a test still fails.
+
+        Args:
+            faults: The numbers of those that happen.
+            fails: Whether the test fails when only some of them do, in the same way.
+        """
+        shrinker = self._shrinker(fails)
+        # Without those before it the same thing has another number, so leaving some out may show
+        # others. But one is often enough, and there are not many.
+        most = min(max(faults) + 10, _MOST_SINGLE_FAULTS)
+        for some in ([], *([number] for number in range(1, most + 1))):
+            if shrinker.still_fails(some):
+                return some
+        return shrinker.shrink(faults)
+
+    def _shrinker(self, fails: Callable[[Sequence[Any]], bool]) -> Shrinker:
+        def still_fails(some: Sequence[Any]) -> bool:
+            self.tries += 1
+            return fails(some)
+
+        return Shrinker(still_fails, self._is_enough)
+
+    def _is_enough(self) -> bool:
+        return self.tries >= _MOST_TRIES or time.monotonic() > self._until
 
 
 class Shrinker:
@@ -99,7 +124,7 @@ class Shrinker:
         low, high = 0, len(elements)
         while low < high:
             middle = (low + high) // 2
-            if self._still_fails(elements[:middle]):
+            if self.still_fails(elements[:middle]):
                 high = middle
             else:
                 low = middle + 1
@@ -117,7 +142,8 @@ class Shrinker:
     def _without(self, elements: list[T], some: list[T]) -> list[T]:
         left_out = set(map(id, some))
         rest = [each for each in elements if id(each) not in left_out]
-        return rest if some and self._still_fails(rest) else elements
+        return rest if some and self.still_fails(rest) else elements
 
-    def _still_fails(self, elements: list[T]) -> bool:
+    def still_fails(self, elements: list[T]) -> bool:
+        """Try some elements, unless time is up."""
         return not self._enough() and self._fails(elements)

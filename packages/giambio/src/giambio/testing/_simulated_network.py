@@ -24,7 +24,7 @@ from ._stream_socket import StreamSocket
 from ._wire import Flow, Packet, Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from giambio._simulation import AddressInfo
 
@@ -55,16 +55,24 @@ class SimulatedNetwork:
     Args:
         description: What it is like.
         seed: What its random numbers begin with.
+        allowed: Which of the things that chance wants to go wrong may, by their numbers from 1;
+            ``None`` allows all.
 
     Attributes:
         faults: What it did to the program, in order.
+        happened: The numbers of the things that chance let go wrong.
         hosts: The hosts that it has.
         table: The sockets that are open.
     """
 
-    def __init__(self, description: MemoryNetwork, seed: int) -> None:
+    def __init__(
+        self, description: MemoryNetwork, seed: int, allowed: Collection[int] | None = None
+    ) -> None:
         self._description = description
         self._seed = seed
+        self._allowed = allowed
+        self._wanted = 0
+        self.happened: list[int] = []
         self._wire = Wire()
         # How many flows there were from one host to another.
         self._flows: dict[tuple[str, str], int] = {}
@@ -114,12 +122,12 @@ class SimulatedNetwork:
         for one, other in combinations(names, 2):
             for pair in product(one, other):
                 self._wire.cut(*pair)
-        self._note("partition: " + " | ".join(", ".join(group) for group in names))
+        self.note("partition: " + " | ".join(", ".join(group) for group in names))
 
     def heal(self) -> None:
         """Undo all partitions."""
         self._wire.heal()
-        self._note("the partition is healed")
+        self.note("the partition is healed")
 
     def reset(self, one: str, other: str) -> int:
         """Break all connections between two hosts: both sides get `ConnectionResetError`.
@@ -136,7 +144,7 @@ class SimulatedNetwork:
             if isinstance(sock, StreamSocket) and sock.is_between(one, other):
                 sock.break_off(errno.ECONNRESET)
                 sides += 1
-        self._note(f"the connections between {one} and {other} are reset")
+        self.note(f"the connections between {one} and {other} are reset")
         return (sides + 1) // 2
 
     # What a run does with it
@@ -231,7 +239,14 @@ class SimulatedNetwork:
     def new_flow(self, source: str, target: str) -> Flow:
         """Begin a flow of packets between two hosts."""
         number = self._flows[source, target] = self._flows.get((source, target), 0) + 1
-        return Flow(self._description, f"{self._seed} {source} {target} {number}")
+        return Flow(self._description, f"{self._seed} {source} {target} {number}", self._is_allowed)
+
+    def _is_allowed(self) -> bool:
+        self._wanted += 1
+        if self._allowed is not None and self._wanted not in self._allowed:
+            return False
+        self.happened.append(self._wanted)
+        return True
 
     def send_packet(
         self, sender: StreamSocket, flow: Flow, target: Host, arrive: Callable[[], None]
@@ -243,11 +258,11 @@ class SimulatedNetwork:
             self._wire.send(Packet(source, target.name, arrive, False), now)
             return
         if flow.chance(self._description.resets):
-            self._note(f"a connection from {source} to {target.name} is reset")
+            self.note(f"a connection from {source} to {target.name} is reset")
             arrive = sender.break_both
         when, losses = flow.stream_arrival(now)
         if losses:
-            self._note(f"a packet from {source} to {target.name} is lost and sent again")
+            self.note(f"a packet from {source} to {target.name} is lost and sent again")
         self._wire.send(Packet(source, target.name, arrive, False), when)
 
     def send_datagram(
@@ -259,10 +274,12 @@ class SimulatedNetwork:
         if sender.family not in INET:
             self._wire.send(Packet(source, target, arrive, True), now)
             return
-        arrivals = [] if self._wire.is_cut(source, target) else flow.datagram_arrivals(now)
-        if len(arrivals) != 1:
-            what = "arrives twice" if arrivals else "is lost"
-            self._note(f"a datagram from {source} to {target} {what}")
+        if self._wire.is_cut(source, target):
+            self.note(f"a datagram from {source} to {target} is lost")
+            return
+        arrivals, faults = flow.datagram_arrivals(now)
+        for fault in faults:
+            self.note(f"a datagram from {source} to {target} {fault}")
         for when in arrivals:
             self._wire.send(Packet(source, target, arrive, True), when)
 
@@ -270,7 +287,8 @@ class SimulatedNetwork:
         """Call a function after a while."""
         self._wire.send(Packet("", "", fn, False), self.now() + seconds)
 
-    def _note(self, what: str) -> None:
+    def note(self, what: str) -> None:
+        """Note that something went wrong, to be told in a report."""
         self.faults.append(Fault(self.now(), what))
 
 

@@ -201,6 +201,9 @@ class StreamSocket(MemorySocket):
         content = bytes(view[:size])
         assert self._flow is not None
         first = self._flow.split(size)
+        if first < size:
+            source, target = self.host.name, peer.host.name
+            self._network.note(f"what {source} sends to {target} arrives in two parts")
         for part in (content[:first], content[first:]):
             if part:
                 self._under_way += len(part)

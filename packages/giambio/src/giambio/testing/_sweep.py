@@ -215,10 +215,9 @@ class _Sweep:
             checksum(self._label),
             self._seed,
             (),
-            0,
-            point.checkpoint,
-            tuple(Phase).index(point.phase),
-            self._target or "",
+            checkpoint=point.checkpoint,
+            phase=tuple(Phase).index(point.phase),
+            target=self._target or "",
         )
         string = recipe.encode()
         how = self._replay_with or how_to_replay(self._label)

@@ -139,12 +139,6 @@ class Trace(Recorder):
             return name
         return f"{name} {sorted(same).index(path) + 1}" if path in same else name
 
-    def checksum(self) -> int:
-        """Return a number that is most probably another one if the steps were others."""
-        from zlib import crc32
-
-        return crc32(repr(self.order).encode()) & 0xFFFF
-
     def difference(self, other: Trace) -> str | None:
         """Say where two runs parted that should have been the same; None if they did not."""
         for number, (ours, theirs) in enumerate(zip(self.order, other.order, strict=False), 1):

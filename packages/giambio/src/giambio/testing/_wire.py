@@ -40,19 +40,23 @@ class Flow:
     Args:
         conditions: What they go through.
         seed: What its random numbers begin with.
+        is_allowed: Asked each time that chance wants something to go wrong.
     """
 
-    __slots__ = ("_arrival", "_conditions", "_random")
+    __slots__ = ("_arrival", "_conditions", "_is_allowed", "_random")
 
-    def __init__(self, conditions: MemoryNetwork, seed: str) -> None:
+    def __init__(
+        self, conditions: MemoryNetwork, seed: str, is_allowed: Callable[[], bool]
+    ) -> None:
         self._conditions = conditions
         self._random = Random(seed)
+        self._is_allowed = is_allowed
         # When the last packet of the stream arrives. No later one does so before.
         self._arrival = 0.0
 
     def chance(self, probability: float) -> bool:
-        """Throw a die."""
-        return bool(probability) and self._random.random() < probability
+        """Throw a die to see whether something goes wrong."""
+        return probability > 0 and self._random.random() < probability and self._is_allowed()
 
     def split(self, size: int) -> int:
         """Return how much of so many bytes comes first; all of them, usually."""
@@ -69,18 +73,22 @@ class Flow:
         self._arrival = max(self._arrival, when)
         return self._arrival, losses
 
-    def datagram_arrivals(self, now: float) -> list[float]:
-        """Return when a datagram arrives: usually once, but it may also be twice, or never."""
+    def datagram_arrivals(self, now: float) -> tuple[list[float], list[str]]:
+        """Return when a datagram arrives, which may be never or twice, and what is wrong with it."""
         conditions = self._conditions
         if self.chance(conditions.loss):
-            return []
-        arrivals = []
+            return [], ["is lost"]
+        arrivals: list[float] = []
+        faults: list[str] = []
         for _ in range(1 + self.chance(conditions.duplication)):
-            late = 0.0
+            when = now + self._latency()
             if self.chance(conditions.reordering):
-                late = self._random.uniform(0.0, 2 * conditions.latency[1] + 0.001)
-            arrivals.append(now + self._latency() + late)
-        return arrivals
+                when += self._random.uniform(0.0, 2 * conditions.latency[1] + 0.001)
+                faults.append("is late")
+            arrivals.append(when)
+        if len(arrivals) > 1:
+            faults.append("arrives twice")
+        return arrivals, faults
 
     def _latency(self) -> float:
         least, most = self._conditions.latency
