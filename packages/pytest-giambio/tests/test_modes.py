@@ -264,13 +264,13 @@ def test_a_test_marked_for_two_plugins_is_refused(inner):
         @pytest.mark.anyio
         async def test_it(): pass
     """)
-    assert "it is marked for giambio, and anyio claims it, too" in result.out
+    assert "both giambio and anyio claim it" in result.out
 
 
 def test_a_marked_test_that_another_plugin_has_made_its_own_is_refused(inner):
     result = inner(
         """
-        @pytest.mark.giambio
+        pytestmark = pytest.mark.giambio
         async def test_it(): pass
         """,
         conftest="""
@@ -284,7 +284,7 @@ def test_a_marked_test_that_another_plugin_has_made_its_own_is_refused(inner):
                     return Coroutine.from_parent(collector, name=name)
         """,
     )
-    assert "it is marked for giambio, and asyncio claims it, too" in result.out
+    assert "both giambio and asyncio claim it" in result.out
 
 
 def test_the_plugin_is_found_and_imports_giambio_only_when_it_is_needed(pytester, monkeypatch):

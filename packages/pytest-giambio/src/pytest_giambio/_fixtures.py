@@ -10,12 +10,12 @@ from giambio.lowlevel import current_task
 from . import _provided
 from ._compat import bound_function, is_of_pytest, item_of
 from ._items import (
-    decide_runner,
     lives_in_loop,
     promises_of,
     runner_of,
     runs_often,
     shared_runner,
+    shares_runner,
     terms_of,
     used_by_fixture,
 )
@@ -35,7 +35,7 @@ def replacement(
 ) -> Callable[..., Any] | None:
     """Return what pytest has to call in place of the function of a fixture; None if nothing else."""
     item = item_of(request)
-    decide_runner(item)
+    shares_runner(item)  # as long as it can be told
     in_loop = lives_in_loop(fixturedef, item)
     if fixturedef.scope == "function" and runs_often(item):
         # What is set up once must have no memory, and what a running test asks for comes too late.

@@ -114,7 +114,7 @@ def refuse_longer_lived(item: pytest.Function) -> None:
     Raises:
         pytest.fail.Exception: It does.
     """
-    if decide_runner(item) and (used := used_by_test(item)):
+    if shares_runner(item) and (used := used_by_test(item)):
         fail(
             f"fixture {used[0].name!r} outlives the test, so it lives in another loop than the "
             "test, which has a simulated one in each of its runs; give the fixture the scope "
@@ -134,7 +134,7 @@ def runner_of(item: pytest.Function) -> Runner:
     """Return the runner of a test: the shared one if it has to be, otherwise one of its own."""
     runner = item.stash.get(RUNNER, None)
     if runner is None:
-        if decide_runner(item):
+        if shares_runner(item):
             runner = shared_runner(item.config)
         else:
             runner = Runner(virtual=terms_of(item).virtual)
@@ -142,10 +142,11 @@ def runner_of(item: pytest.Function) -> Runner:
     return runner
 
 
-def decide_runner(item: pytest.Function) -> bool:
-    """Return whether a test needs the shared runner: it uses a fixture that outlives it.
+def shares_runner(item: pytest.Function) -> bool:
+    """Whether a test needs the shared runner, because it uses a fixture that outlives it.
 
-    To be called first when no fixture of the test is being set up; see `replaced_function`.
+    To be asked first before a fixture of the test is set up, because then pytest has another
+    function in its place; see `replaced_function`.
     """
     if SHARES_RUNNER not in item.stash:
         known = (each for several in definitions(item).values() for each in several)
@@ -209,7 +210,7 @@ def used_by_fixture(fixturedef: FixtureDef[Any], item: pytest.Function) -> list[
     """Return what is set up in the loop and used by a fixture, directly or through others."""
     known = definitions(item)
     names = list(fixturedef.argnames)
-    for name in names:
+    for name in names:  # which grows meanwhile
         for each in known.get(name, ()):
             names += [further for further in each.argnames if further not in names]
     return _set_up(item, names)

@@ -182,13 +182,13 @@ def check_item(item: pytest.Function) -> None:
 
 def _check_function(item: pytest.Function) -> None:
     own = [mark for mark in item.own_markers if mark.name == MARKER]
-    rival = next(filter(item.get_closest_marker, _OTHERS), None)
-    if own and rival is None and type(item).__module__.startswith("pytest_asyncio."):
+    rival = next(filter(item.get_closest_marker, _OTHERS), None) if own else None
+    if rival is None and type(item).__module__.startswith("pytest_asyncio."):
         rival = "asyncio"  # in its auto mode that plugin makes a test its own, marked or not
-    if own and rival is not None:
+    if rival is not None:
         raise ValueError(
-            f"it is marked for giambio, and {rival} claims it, too; take one marker away, or set "
-            f"{rival}_mode so that it leaves alone what is not marked"
+            f"both giambio and {rival} claim it; take one marker away, or set {rival}_mode so that "
+            "it leaves alone what is not marked"
         )
     function = item.obj
     if inspect.isasyncgenfunction(function):

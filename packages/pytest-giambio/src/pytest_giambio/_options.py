@@ -68,11 +68,14 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="SCHEDULE",
         help="run the one selected test with a schedule that a report has shown",
     )
-    parser.addini("giambio_mode", "strict or auto; see --giambio-mode", default="strict")
+    parser.addini(
+        "giambio_mode", "strict or auto; see --giambio-mode", type="string", default="strict"
+    )
     parser.addini(
         "giambio_clock",
         "what clock tests run on: system (the default), or virtual, which jumps to the next "
         "deadline when all tasks wait",
+        type="string",
         default="system",
     )
     parser.addini(
