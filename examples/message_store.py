@@ -55,11 +55,13 @@ async def serve(port: int) -> None:
 
 async def ask(stream: giambio.Stream, questions: list[str]) -> list[str]:
     """Send all questions at once, and return the answers in order."""
-    async with LengthPrefixedStream(stream, limit=LARGEST) as messages:
-        async with giambio.create_pool() as pool:
-            for question in questions:
-                pool.spawn(messages.send, question.encode())
-            answers = [await messages.receive() for _ in questions]
+    async with (
+        LengthPrefixedStream(stream, limit=LARGEST) as messages,
+        giambio.create_pool() as pool,
+    ):
+        for question in questions:
+            pool.spawn(messages.send, question.encode())
+        answers = [await messages.receive() for _ in questions]
     return [answer.decode() for answer in answers]
 
 
