@@ -21,6 +21,7 @@ from ._deadlocks import find_deadlocks as find_deadlocks
 from ._monitor import Monitor as Monitor
 from ._narrator import LogDebugger as LogDebugger
 from ._narrator import PrintDebugger as PrintDebugger
+from ._signal import SignalDump as SignalDump
 from ._signal import dump_on_signal as dump_on_signal
 from ._trace import ChromeTracer as ChromeTracer
 from ._tree import format_tree as format_tree
