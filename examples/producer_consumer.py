@@ -13,11 +13,11 @@ from giambio import Queue
 
 
 async def produce(queue: Queue[float], count: int) -> None:
-    async for tick in giambio.every(0.01):
-        if tick.number == count:
-            break
-        await queue.put(20 + tick.number % 5 / 10)  # what a sensor measures
-    queue.close()
+    with queue:  # closed at the end, however that comes
+        async for tick in giambio.every(0.01):
+            if tick.number == count:
+                break
+            await queue.put(20 + tick.number % 5 / 10)  # what a sensor measures
 
 
 async def consume(queue: Queue[float], batches: list[list[float]]) -> None:

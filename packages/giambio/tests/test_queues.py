@@ -216,6 +216,17 @@ class TestEnd:
 
         run(main)
 
+    def test_who_puts_may_close_it_with_a_block(self, run):
+        async def main():
+            queue = Queue()
+            with pytest.raises(ValueError):
+                with queue:
+                    await queue.put(1)
+                    raise ValueError
+            assert [item async for item in queue] == [1]
+
+        run(main)
+
     def test_nothing_more_can_be_put(self, run):
         async def main():
             for queue in (Queue(), Queue(5)):

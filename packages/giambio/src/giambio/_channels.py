@@ -58,14 +58,8 @@ class _Channel(Generic[T]):
     """
 
     __slots__ = (
-        "capacity",
-        "items",
-        "receivers",
-        "receivers_waiting",
-        "room",
-        "senders",
-        "senders_waiting",
-    )
+        "capacity", "items", "receivers", "receivers_waiting", "room", "senders", "senders_waiting",
+    )  # fmt: skip
 
     capacity: float
     # How many items may be buffered: the capacity, or -1 when nobody can receive any more, so that

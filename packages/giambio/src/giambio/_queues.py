@@ -65,7 +65,8 @@ class Queue(Generic[T]):
     """A queue, first in first out.
 
     Items can be put and got by any number of tasks. ``async for item in queue`` gets items until the
-    queue was closed and is empty.
+    queue was closed and is empty. Used with ``with``, by who puts, it is closed at the end of the
+    block.
 
     Args:
         maxsize: How many items it holds; putting more waits. Zero or less sets no limit, which lets
@@ -260,6 +261,12 @@ class Queue(Generic[T]):
             raise StopAsyncIteration from None
 
     # Its end
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
 
     def close(self, *, drain: bool = True) -> list[T]:
         """Close the queue: nothing can be put any more. Closing twice is fine.
