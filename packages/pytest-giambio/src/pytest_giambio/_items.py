@@ -171,9 +171,7 @@ def close_runner(item: pytest.Item) -> None:
     Raises:
         BaseException: An error that was not raised anywhere else.
     """
-    runner = item.stash.get(RUNNER, None)
-    if runner is None:
-        return
+    runner = item.stash[RUNNER]
     del item.stash[RUNNER]
     if runner is item.config.stash.get(SHARED_RUNNER, None):
         runner.clock.reset()
@@ -187,10 +185,9 @@ def close_shared_runner(config: pytest.Config) -> None:
     Raises:
         BaseException: An error that was not raised anywhere else.
     """
-    runner = config.stash.get(SHARED_RUNNER, None)
-    if runner is not None:
-        del config.stash[SHARED_RUNNER]
-        runner.close()
+    runner = config.stash[SHARED_RUNNER]
+    del config.stash[SHARED_RUNNER]
+    runner.close()
 
 
 # Fixtures

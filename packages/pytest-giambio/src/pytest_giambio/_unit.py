@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import inspect
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, NoReturn
-
-import pytest
+from typing import TYPE_CHECKING, Any
 
 from giambio import CancelledError, CancelScope, Pool, Task, TaskState, checkpoint, siblings
 from giambio.lowlevel import reschedule, suspend
 
+from ._compat import fail
 from ._outcome import leaves
 
 if TYPE_CHECKING:
@@ -119,10 +118,9 @@ class Unit:
             return
         tasks = "\n".join(f"  {task!r}" for task in left_over)
         self.pool.cancel(f"the {self.kind} has ended")
-        raise pytest.fail.Exception(
+        fail(
             f"{self.kind} {self.name!r} has ended, and tasks that it spawned have not:\n{tasks}\n"
-            "join or cancel them, or spawn them in a pool: giambio.create_pool(), giambio_pool",
-            pytrace=False,
+            "join or cancel them, or spawn them in a pool: giambio.create_pool(), giambio_pool"
         )
 
 
@@ -183,32 +181,18 @@ class FixtureUnit(Unit):
         __tracebackhide__ = True
         function = self._function
         made = function(**self._arguments)
-        if inspect.isasyncgenfunction(function):
-            try:
-                self._publish(await made.__anext__())
-            except StopAsyncIteration:
-                self._complain_of_no_yield()
+        if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+            value = await _resume(made)
+            if value is _END:
+                raise ValueError(f"fixture {self.name!r} did not yield a value")
+            self._publish(value)
             cancelled = await self._wait_for_release()
-            try:
-                await (made.__anext__() if cancelled is None else made.athrow(cancelled))
-            except StopAsyncIteration:
-                pass
-            else:
-                await made.aclose()
-                self._complain_of_many_yields()
-        elif inspect.isgeneratorfunction(function):
-            try:
-                self._publish(next(made))
-            except StopIteration:
-                self._complain_of_no_yield()
-            cancelled = await self._wait_for_release()
-            try:
-                next(made) if cancelled is None else made.throw(cancelled)
-            except StopIteration:
-                pass
-            else:
-                made.close()
-                self._complain_of_many_yields()
+            if await _resume(made, cancelled) is not _END:
+                await _close(made)
+                fail(
+                    f"fixture {self.name!r} has more than one yield; what comes after the first is "
+                    "its clean-up"
+                )
         else:
             self._publish(await made if inspect.iscoroutine(made) else made)
             if self.pool.left_over():
@@ -247,15 +231,34 @@ class FixtureUnit(Unit):
     def _unpark(self, task: Task[Any], error: BaseException) -> None:
         self._is_parked = False
 
-    def _complain_of_no_yield(self) -> NoReturn:
-        raise ValueError(f"fixture {self.name!r} did not yield a value")
 
-    def _complain_of_many_yields(self) -> NoReturn:
-        raise pytest.fail.Exception(
-            f"fixture {self.name!r} has more than one yield; what comes after the first is its "
-            "clean-up",
-            pytrace=False,
-        )
+_END = object()
+
+
+async def _resume(made: Any, cancelled: BaseException | None = None) -> Any:
+    """Run a generator, of either kind, to its next yield.
+
+    Args:
+        made: The generator.
+        cancelled: What to raise where it stands.
+
+    Returns:
+        What it yields; `_END` if it has ended.
+    """
+    __tracebackhide__ = True
+    try:
+        if inspect.isgenerator(made):
+            return next(made) if cancelled is None else made.throw(cancelled)
+        return await (made.__anext__() if cancelled is None else made.athrow(cancelled))
+    except (StopIteration, StopAsyncIteration):
+        return _END
+
+
+async def _close(made: Any) -> None:
+    if inspect.isgenerator(made):
+        made.close()
+    else:
+        await made.aclose()
 
 
 class _EndOfUse:
