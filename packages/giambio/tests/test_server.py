@@ -735,6 +735,20 @@ def test_a_server_that_ends_by_itself_waits_for_no_signal(run):
     run(main)
 
 
+def test_bad_use_of_signals_is_refused_and_nothing_stops(run):
+    async def main():
+        async with giambio.create_pool() as pool:
+            server = await serve(pool)
+            with pytest.raises(TypeError, match="at least one signal"):
+                await server.shutdown_on()
+            with pytest.raises(ValueError, match="must be at least 0"):
+                await server.shutdown_on(signal.SIGTERM, grace=-1)
+            assert server.statistics().accepting
+            pool.cancel()
+
+    run(main)
+
+
 # TLS
 
 
