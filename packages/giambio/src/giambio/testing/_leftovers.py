@@ -38,9 +38,6 @@ _MODULES = (
     "_rwlock", "_semaphore", "_subscription", "_sync", "_value",
 )  # fmt: skip
 
-# Held while classes are changed, so that explorations in several threads take turns.
-_in_use = threading.RLock()
-
 
 class Leftover(NamedTuple):
     """Something that a run has left behind."""
@@ -74,7 +71,6 @@ class Watch:
         self._normal: Counter[tuple[str, str]] = Counter()
 
     def __enter__(self) -> Self:
-        _in_use.acquire()
         self._thread = threading.get_ident()
         for cls in _primitives():
             self._watch_making(cls)
@@ -94,7 +90,6 @@ class Watch:
         for cls, name, original in reversed(self._originals):
             setattr(cls, name, original)
         self._originals.clear()
-        _in_use.release()
         self.forget()
 
     def forget(self) -> None:

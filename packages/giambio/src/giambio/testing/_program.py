@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import re
+import threading
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
     Main = Callable[[], Coroutine[Any, Any, object]]
 
+
+# Held while warnings, the garbage collector and classes are not as they usually are, so that programs
+# in several threads take turns.
+_in_use = threading.RLock()
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
@@ -132,6 +137,7 @@ class Program:
     def __enter__(self) -> Self:
         import random
 
+        _in_use.acquire()
         self._random_state = random.getstate()
         self._loose_ends.__enter__()
         if self._oracles.leftovers:
@@ -151,10 +157,12 @@ class Program:
 
         if self._oracles.leftovers:
             self._watch.__exit__(exc_type, exc, traceback)
+        gc.collect(0)  # what runs that failed have left open is told of now, and not later
         self._loose_ends.__exit__(exc_type, exc, traceback)
         if self._collects:
             gc.enable()
         random.setstate(self._random_state)  # type: ignore[arg-type]  # what getstate() gave
+        _in_use.release()
 
     def run(
         self,
