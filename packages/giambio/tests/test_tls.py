@@ -6,6 +6,7 @@ That it is a stream like any other is tried along with the others, in the suite 
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 import subprocess
 import sys
@@ -14,7 +15,12 @@ import pytest
 
 import giambio
 from giambio import BufferedStream, ConnectionBroken, ResourceBusy, ResourceClosed, TLSStream
-from giambio.testing import assert_checkpoints, memory_stream_pair, wait_all_tasks_blocked
+from giambio.testing import (
+    assert_checkpoints,
+    cancel_sweep,
+    memory_stream_pair,
+    wait_all_tasks_blocked,
+)
 
 
 @pytest.fixture(scope="module")
@@ -673,6 +679,34 @@ class TestCancelling:
 
         run(main)
         assert any(cancelled)
+
+    @pytest.mark.parametrize("role", ["client", "server"])
+    def test_wherever_that_is(self, pair, role):
+        got = []
+
+        async def client(stream):
+            await stream.do_handshake()
+
+        async def server(stream):
+            await stream.do_handshake()
+
+        async def main():
+            got.clear()
+            left, right = pair(memory_stream_pair(100))
+            async with left, right, giambio.create_pool() as pool:
+                for task in [pool.spawn(client, left), pool.spawn(server, right)]:
+                    if task.name == role:
+                        with contextlib.suppress(giambio.TaskCancelled):
+                            await task.join()
+                reader = pool.spawn(right.receive)
+                await left.send_all(b"hello")
+                got.append(await reader.join())
+
+        def check():
+            assert got == [b"hello"]
+
+        report = cancel_sweep(main, target=role, check=check)
+        assert report.checkpoints > 10
 
     def test_unless_nobody_knows_how_much_of_it_was_sent(self, run, pair):
         async def main():
