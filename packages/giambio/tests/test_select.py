@@ -14,6 +14,7 @@ from giambio import (
     DeadlockError,
     EndOfChannel,
     Event,
+    PriorityQueue,
     Queue,
     ResourceBroken,
     ResourceClosed,
@@ -239,6 +240,27 @@ class TestEnds:
                 queue.close()
                 full.close()
             assert drain(full) == [0]
+
+        run(main)
+
+    def test_an_item_that_cannot_be_compared_leaves_the_queue_as_it_was(self, run):
+        async def main():
+            queue = PriorityQueue(2)
+            queue.put_nowait(5)
+            queue.put_nowait(6)
+            never = Event()
+            async with create_pool() as pool:
+
+                async def selector():
+                    with pytest.raises(TypeError):
+                        await select(never, sending(queue, "x"))
+
+                pool.spawn(selector)
+                pool.spawn(queue.put, 7)
+                await wait_all_tasks_blocked()
+                assert queue.get_nowait() == 5
+            assert drain(queue) == [6, 7]
+            assert never.statistics().tasks_waiting == 0
 
         run(main)
 
