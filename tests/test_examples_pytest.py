@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples/pytest_plugin"
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = ROOT / "examples/pytest_plugin"
 
 
 @pytest.fixture
@@ -32,6 +33,13 @@ def run(pytester):
 
 def test_the_first_tests_pass(run):
     run("test_first.py").assert_outcomes(passed=4)
+
+
+def test_the_tests_in_the_readme_pass(run, pytester):
+    readme = (ROOT / "packages/pytest-giambio/README.md").read_text()
+    (program,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    pytester.makepyfile(test_readme=program)
+    run("test_first.py").assert_outcomes(passed=6)
 
 
 def masked(lines):
