@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from ._simulation import AddressInfo
     from ._tls import TLSStream
 
-# Source: RFC 8305, section 8: "Connection Attempt Delay".
-_ATTEMPT_DELAY = 0.25
-
 # More than systems allow, which cut it down to what they do.
 _LARGEST_BACKLOG = 65535
 
@@ -42,7 +39,7 @@ async def connect_tcp(
     port: int | str,
     *,
     local_address: str | tuple[str, int] | None = None,
-    happy_eyeballs_delay: float = _ATTEMPT_DELAY,
+    happy_eyeballs_delay: float = 0.25,
     tls: Literal[False] | None = None,
     server_hostname: str | None = None,
 ) -> AsyncSocket: ...
@@ -54,7 +51,7 @@ async def connect_tcp(
     port: int | str,
     *,
     local_address: str | tuple[str, int] | None = None,
-    happy_eyeballs_delay: float = _ATTEMPT_DELAY,
+    happy_eyeballs_delay: float = 0.25,
     tls: ssl.SSLContext | Literal[True],
     server_hostname: str | None = None,
 ) -> TLSStream: ...
@@ -66,7 +63,7 @@ async def connect_tcp(
     port: int | str,
     *,
     local_address: str | tuple[str, int] | None = None,
-    happy_eyeballs_delay: float = _ATTEMPT_DELAY,
+    happy_eyeballs_delay: float = 0.25,
     tls: ssl.SSLContext | bool | None,
     server_hostname: str | None = None,
 ) -> AsyncSocket | TLSStream: ...
@@ -77,7 +74,7 @@ async def connect_tcp(
     port: int | str,
     *,
     local_address: str | tuple[str, int] | None = None,
-    happy_eyeballs_delay: float = _ATTEMPT_DELAY,
+    happy_eyeballs_delay: float = 0.25,
     tls: ssl.SSLContext | bool | None = None,
     server_hostname: str | None = None,
 ) -> AsyncSocket | TLSStream:
@@ -112,7 +109,7 @@ async def connect_tcp(
 
     Checkpoint: always. If it raises, also `CancelledError`, no connection is left open.
 
-    Source: RFC 8305, "Happy Eyeballs Version 2".
+    Source: RFC 8305, "Happy Eyeballs Version 2"; the delay is that of its section 8.
     """
     if not happy_eyeballs_delay >= 0:
         raise ValueError(f"happy_eyeballs_delay must be at least 0, not {happy_eyeballs_delay!r}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from enum import Enum
 from math import inf
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from giambio._pool import create_pool
 from giambio._tcp import connect_tcp, serve_tcp
@@ -55,9 +55,6 @@ class Line(NamedTuple):
     """How it breaks."""
 
 
-FAULTLESS: Final = Line()
-
-
 class _Broken(Exception):
     """The connection is to end now."""
 
@@ -66,8 +63,8 @@ async def serve_fault_proxy(
     host: str,
     port: int,
     *,
-    to_server: Line = FAULTLESS,
-    to_client: Line = FAULTLESS,
+    to_server: Line = Line(),  # noqa: B008  # it is immutable
+    to_client: Line = Line(),  # noqa: B008
     task_status: TaskStatus[Server] | None = None,
 ) -> None:
     """Pass connections on to a server, disturbing them on the way, until cancelled.
