@@ -84,7 +84,9 @@ def plugin(session: nox.Session, pytest: str) -> None:
     install_wheels(
         session,
         f"pytest=={pytest}.*",
+        "anyio>=4.9",
         "hypothesis>=6.100",
+        "pytest-asyncio>=1.0",
         "pytest-timeout>=2.3",
         "pytest-xdist>=3.6",
     )

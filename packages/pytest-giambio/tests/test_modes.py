@@ -244,6 +244,56 @@ def test_in_auto_mode_the_fixtures_of_other_plugins_are_left_alone(inner):
     ).passed()
 
 
+@pytest.mark.parametrize("mode", ["strict", "auto"])
+def test_pytest_asyncio_and_anyio_can_run_their_tests_in_the_same_file(inner, mode):
+    pytest.importorskip("pytest_asyncio")
+    pytest.importorskip("anyio")
+    assert inner(
+        """
+        import anyio
+        import asyncio
+        import pytest_asyncio
+
+        @pytest_asyncio.fixture
+        async def of_asyncio():
+            await asyncio.sleep(0)
+            yield "asyncio"
+
+        @pytest.fixture
+        async def of_anyio(anyio_backend):
+            await anyio.sleep(0)
+            yield anyio_backend
+
+        @pytest.fixture
+        async def of_giambio():
+            await giambio.sleep(0)
+            yield "giambio"
+
+        @pytest.mark.asyncio
+        async def test_asyncio(of_asyncio):
+            await asyncio.sleep(0)
+            assert of_asyncio == "asyncio"
+
+        @pytest.mark.anyio
+        @pytest.mark.parametrize("anyio_backend", ["asyncio"])
+        async def test_anyio(of_anyio):
+            await anyio.sleep(0)
+            assert of_anyio == "asyncio"
+
+        @pytest.mark.giambio
+        async def test_giambio(of_giambio):
+            await giambio.sleep(0)
+            assert of_giambio == "giambio"
+        """,
+        f"--giambio-mode={mode}",
+        "-p",
+        "anyio",
+        "-o",
+        "asyncio_default_fixture_loop_scope=function",
+        beside="pytest_asyncio.plugin",
+    ).passed()
+
+
 def test_two_plugins_in_auto_mode_are_refused(inner):
     result = inner(
         "async def test_it(): pass",
