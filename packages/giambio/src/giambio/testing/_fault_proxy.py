@@ -7,14 +7,13 @@ operating system: resets, half-closed connections, pieces that end in the middle
 
 from __future__ import annotations
 
+import socket
 import struct
 from enum import Enum
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from giambio._pool import create_pool
-from giambio._tcp import connect_tcp, serve_tcp
-from giambio.socket import SO_LINGER, SOL_SOCKET
 from giambio_kernel import sleep, sleep_forever
 
 if TYPE_CHECKING:
@@ -94,6 +93,8 @@ async def serve_fault_proxy(
         if not (line.piece >= 1 and line.delay >= 0 and line.limit >= 0):
             raise ValueError(f"pieces have at least 1 byte, delay and limit are at least 0: {line}")
 
+    from giambio._tcp import connect_tcp, serve_tcp  # most tests do without
+
     async def handler(client: AsyncSocket) -> None:
         try:
             server = await connect_tcp(host, port)
@@ -115,7 +116,7 @@ async def serve_fault_proxy(
 
 def _reset(*sockets: AsyncSocket) -> None:
     for sock in sockets:
-        sock.setsockopt(SOL_SOCKET, SO_LINGER, _RESET)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         sock.close()
 
 
