@@ -32,17 +32,24 @@ class _Pipe:
 
     __slots__ = ("buffer", "capacity", "ended", "error", "receivers", "senders")
 
+    capacity: int
+    # Invariant: at most `capacity` bytes, sent and not received yet.
+    buffer: bytearray
+    # Whether nothing more will be sent.
+    ended: bool
+    # What went wrong for both ends: the number of an error of the system.
+    error: int
+    # Tasks that wait for bytes, and for room.
+    receivers: WaitQueue
+    senders: WaitQueue
+
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        # Invariant: at most `capacity` bytes, sent and not received yet.
         self.buffer = bytearray()
-        # Whether nothing more will be sent.
         self.ended = False
-        # What went wrong for both ends: the number of an error of the system.
         self.error = 0
-        # Tasks that wait for bytes, and for room.
-        self.receivers: WaitQueue = {}
-        self.senders: WaitQueue = {}
+        self.receivers = {}
+        self.senders = {}
 
     def wake(self) -> None:
         """Let everybody look again."""
