@@ -148,7 +148,7 @@ class _Explorer:
         first = self._run_first(seed, check_determinism)
         search = None
         if strategy == "exhaustive" or (strategy == "auto" and self._are_few(first, runs)):
-            search = ExhaustiveSearch()
+            search = ExhaustiveSearch(first)
         number = 1
         # Without a choice there is one schedule, but a network brings chance with it.
         is_only_one = not first.picks and not self._program.has_network

@@ -14,7 +14,7 @@ Source: S. Burckhardt and others, "A randomized scheduler with probabilistic gua
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
@@ -175,8 +175,15 @@ class Following(Recorder):
         return index
 
 
+class Choices(Protocol):
+    """What was picked in a run, and among how many."""
+
+    picks: list[int]
+    sizes: list[int]
+
+
 class ExhaustiveSearch:
-    """All schedules, those with the fewest delays first.
+    """All schedules but the first one, those with the fewest delays first.
 
     The first of the ready tasks is delayed once for each task that is picked before it. A schedule is
     told from the others by its deviations; adding one behind the last gives another schedule, so each
@@ -184,21 +191,22 @@ class ExhaustiveSearch:
 
     Iterating gives the policies to run with; each must have been run before the next is asked for.
 
+    Args:
+        first: The run that was first come, first served.
+
     Attributes:
         delays: Up to how many delays all schedules were run.
         exhausted: Whether those are all that there are.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, first: Choices) -> None:
+        self._first = first
         self.delays = 0
         self.exhausted = False
 
     def __iter__(self) -> Iterator[Recorder]:
-        # Each schedule that was run, with the place of its last deviation and its delays. The first
-        # one, without delays, was run before; it is run again to learn where it has choices.
-        policy = Following(())
-        yield policy
-        runs = [(policy, -1, 0)]
+        # Each schedule that was run, with the place of its last deviation and its delays.
+        runs: list[tuple[Choices, int, int]] = [(self._first, -1, 0)]
         while True:
             delays = self.delays + 1
             # Those that can have a successor with more delays than were tried.
