@@ -9,7 +9,15 @@ from subprocess import PIPE, CompletedProcess
 from typing import Any, assert_type
 
 import giambio
-from giambio.testing import Report, SweepReport, VirtualClock, cancel_sweep, explore, simulate
+from giambio.testing import (
+    Report,
+    SweepReport,
+    VirtualClock,
+    cancel_sweep,
+    explore,
+    memory_stream_pair,
+    simulate,
+)
 
 
 async def double(n: int, *, times: int = 2) -> int:
@@ -120,6 +128,22 @@ async def main(n: int) -> str:
     sink, source = giambio.open_pipe()
     await sink.send_all(await source.receive())
     return "done"
+
+
+async def read(stream: giambio.Stream) -> None:
+    buffered = giambio.BufferedStream(stream)
+    assert_type(await buffered.receive_exactly(3), bytes)
+    async for line in buffered.lines():
+        assert_type(line, bytes)
+    async for words in giambio.TextStream(buffered).lines():
+        assert_type(words, str)
+    async for message in giambio.LengthPrefixedStream(stream):
+        assert_type(message, bytes)
+    secure = await giambio.TLSStream.wrap(buffered, server_hostname="localhost")
+    assert_type(secure, giambio.TLSStream)
+    left, right = memory_stream_pair()
+    for each in (secure, buffered, left, right, giambio.StapledStream(left, right)):
+        await serve_any(each)
 
 
 @giambio.as_channel
