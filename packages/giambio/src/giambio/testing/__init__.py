@@ -38,6 +38,7 @@ from ._memory import MemorySendStream as MemorySendStream
 from ._memory import memory_pipe as memory_pipe
 from ._memory import memory_stream_pair as memory_stream_pair
 from ._network import MemoryNetwork as MemoryNetwork
+from ._places import Place as Place
 from ._recipe import ReplayMismatch as ReplayMismatch
 from ._replay import replay as replay
 from ._sequencer import Sequencer as Sequencer

@@ -29,6 +29,7 @@ class Place(NamedTuple):
 
     @property
     def short_file(self) -> str:
+        """The file, relative to the current directory if it is there."""
         here = os.getcwd() + os.sep
         return self.file.removeprefix(here)
 
