@@ -177,6 +177,28 @@ def test_a_coroutine_that_nobody_awaits_fails_the_phase_in_which_it_is_dropped(m
     assert result["test_expected"] == "passed"
 
 
+def test_fixtures_that_record_warnings_get_them(marked):
+    assert marked("""
+        import warnings
+
+        @pytest.fixture
+        def recorded():
+            with warnings.catch_warnings(record=True) as recorded:
+                warnings.simplefilter("always")
+                yield
+                assert len(recorded) == 2
+
+        async def test_recwarn(recwarn):
+            warnings.warn("careful")
+            giambio.sleep(1)
+            assert len(recwarn) == 2
+
+        async def test_own(recorded):
+            warnings.warn("careful")
+            giambio.sleep(1)
+    """).passed()
+
+
 def test_other_warnings_are_passed_on(marked):
     result = marked("""
         import warnings

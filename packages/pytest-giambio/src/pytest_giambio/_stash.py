@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    import warnings
     from pathlib import Path
 
     from ._marker import Settings
@@ -25,5 +26,6 @@ SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
 PROMISES: pytest.StashKey[list[Promise]] = pytest.StashKey()
 RUNNER: pytest.StashKey[Runner] = pytest.StashKey()
 SHARES_RUNNER: pytest.StashKey[bool] = pytest.StashKey()
+WARNINGS: pytest.StashKey[list[warnings.WarningMessage]] = pytest.StashKey()
 # The settings of pytest-timeout's timer, and when it goes off.
 OTHER_TIMER: pytest.StashKey[tuple[Any, float]] = pytest.StashKey()

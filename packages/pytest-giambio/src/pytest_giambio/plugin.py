@@ -24,7 +24,7 @@ from ._provided import giambio_tcp_port_factory as giambio_tcp_port_factory
 from ._provided import giambio_udp_port as giambio_udp_port
 from ._provided import giambio_udp_port_factory as giambio_udp_port_factory
 from ._stash import OPTIONS, RUNNER, SHARED_RUNNER
-from ._unawaited import fail_for_unawaited
+from ._unawaited import fail_for_unawaited, warnings_recorded
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -93,6 +93,15 @@ def pytest_fixture_setup(
 # Tests
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Listen for coroutines that are never awaited."""
+    if not is_ours(item) and not _is_async_method(item):
+        return (yield)
+    with warnings_recorded(item):
+        return (yield)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Begin with a test of ours."""
@@ -108,7 +117,7 @@ def pytest_watch_setup(item: pytest.Item) -> Generator[None, None, None]:
     __tracebackhide__ = True
     if not is_ours(item):
         return (yield)
-    with fail_for_unawaited():
+    with fail_for_unawaited(item):
         return (yield)
 
 
@@ -116,21 +125,25 @@ def pytest_watch_setup(item: pytest.Item) -> Generator[None, None, None]:
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     """Let nobody forget an ``await``, and `unittest` not forget to call its async methods."""
     __tracebackhide__ = True
-    is_async_method = isinstance(item, TestCaseFunction) and async_function(item) is not None
-    if not is_ours(item) and not is_async_method:
-        return (yield)
-    way_out = ""
-    if is_async_method:
-        if is_ours(item):
-            from ._tests import wrap_method
+    if not _is_async_method(item):
+        if not is_ours(item):
+            return (yield)
+        with fail_for_unawaited(item):
+            return (yield)
+    if is_ours(item):
+        from ._tests import wrap_method
 
-            wrap_method(item)
-        way_out = (
-            "unittest.TestCase does not run async methods; mark the class with pytest.mark.giambio, "
-            "or set giambio_mode = auto"
-        )
-    with fail_for_unawaited(way_out):
+        wrap_method(item)
+    way_out = (
+        "unittest.TestCase does not run async methods; mark the class with pytest.mark.giambio, "
+        "or set giambio_mode = auto"
+    )
+    with fail_for_unawaited(item, way_out):
         return (yield)
+
+
+def _is_async_method(item: pytest.Item) -> bool:
+    return isinstance(item, TestCaseFunction) and async_function(item) is not None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -152,7 +165,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
     try:
         if not is_ours(item):
             return (yield)
-        with fail_for_unawaited():
+        with fail_for_unawaited(item):
             return (yield)
     finally:
         if RUNNER in item.stash:
