@@ -139,6 +139,12 @@ def test_runs_that_start_later_are_seen_and_those_that_ended_are_not():
         assert client.ask(os.getpid()).loops == ()
 
 
+def test_a_loop_that_has_not_started_is_not_seen():
+    with Monitor(), giambio.EventLoop() as loop:
+        assert client.ask(os.getpid()).loops == ()
+        loop.start(sleeper, 0)
+
+
 def test_it_is_opened_once_and_closed_as_often_as_one_likes(runtime):
     monitor = Monitor()
     assert repr(monitor) == "<Monitor closed>"

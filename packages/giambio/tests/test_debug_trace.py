@@ -14,7 +14,7 @@ import weakref
 import pytest
 
 import giambio
-from giambio.debug import ChromeTracer
+from giambio.debug import BaseDebugger, ChromeTracer
 from giambio.debug import _trace as trace_module
 from giambio.debug._view import number_of
 from giambio.testing import wait_all_tasks_blocked
@@ -377,6 +377,16 @@ def test_without_the_tracers_own_switch_nothing_breaks(run):
     tracer = make_tracer()
     run(main)
     Trace(tracer).check()
+
+
+def test_added_in_the_middle_of_a_step_that_others_watch_it_begins_with_the_next(run):
+    async def main():
+        giambio.current_task().scheduler.add_debugger(tracer)
+        await giambio.sleep(1)
+
+    tracer = make_tracer()
+    run(main, debugger=BaseDebugger())
+    assert Trace(tracer).check().slices("main") == ["sleeps", "ready", "main"]
 
 
 def test_it_is_saved_at_the_end_of_every_run(run, tmp_path):

@@ -12,6 +12,7 @@ import pytest
 
 import giambio
 from giambio.debug import _tree as tree_module
+from giambio.debug import _view as view
 from giambio.debug import format_tree, print_tree
 from giambio.debug._tree import encodable, in_columns, short_path, tree_lines, where_lines
 from giambio.debug._view import format_seconds, look_at, number_of, text_of
@@ -24,8 +25,7 @@ async def sleeper(seconds=1):
 
 def shown(**options):
     """Return what each line of the tree says, without numbers and addresses."""
-    view = look_at(giambio.current_task().scheduler)
-    lines = tree_lines(view, **options)
+    lines = tree_lines(look_at(giambio.current_task().scheduler), **options)
     return [
         tuple(re.sub(r" #\d+| at 0x[0-9a-f]+", "", text) for text in (line.name, line.doing))
         for line in lines
@@ -123,6 +123,47 @@ def test_descriptors_say_which_and_what_for(run):
     ]
 
 
+def test_what_has_no_name_is_described(run):
+    async def waiter():
+        await giambio.lowlevel.suspend(lambda task, error: None)
+
+    async def shielded():
+        with giambio.skip_after(9), giambio.CancelScope(shield=True):
+            await giambio.lowlevel.suspend(lambda task, error: None, "Godot")
+
+    async def main():
+        async with giambio.create_pool() as pool:
+            pool.spawn(waiter)
+            pool.spawn(shielded)
+            await wait_all_tasks_blocked()
+            pool.spawn(wait_all_tasks_blocked)
+            await giambio.checkpoint()
+            lines = shown()
+            for task in pool.tasks[:2]:
+                giambio.lowlevel.reschedule(task)
+            return lines
+
+    assert run(main)[1:] == [
+        ("├─ waiter", "waits for somebody to wake it"),
+        ("├─ shielded", "waits for Godot"),
+        ("└─ wait_all_tasks_blocked", "waits until every task is blocked"),
+    ]
+
+
+def test_only_a_step_that_runs_has_a_running_stack(run):
+    async def main():
+        async with giambio.create_pool() as pool:
+            ended = pool.spawn(giambio.checkpoint)
+        task = giambio.spawn(sleeper)
+        found = [view.running_stack(each) for each in (ended, task, giambio.current_task())]
+        task.cancel()
+        return found
+
+    ended, waiting, running = run(main)
+    assert ended is waiting is None
+    assert [frame.f_code.co_name for frame in running[1]][:1] == ["main"]
+
+
 def test_who_holds_a_lock_is_named_and_who_waits_for_each_other_is_found(run):
     async def holder(first, second):
         async with first:
@@ -174,9 +215,9 @@ def test_for_how_long_those_on_one_line_have_waited_is_a_range(run):
             for _ in range(4):
                 pool.spawn(sleeper, 9)
                 await giambio.sleep(1)
-            view = look_at(giambio.current_task().scheduler)
+            seen = look_at(giambio.current_task().scheduler)
             pool.cancel()
-            return tree_lines(view)
+            return tree_lines(seen)
 
     assert run(main)[1].seconds == "1 s to 4 s"
 
@@ -201,9 +242,9 @@ def test_columns_are_aligned_and_cut_to_a_width(run):
         async with giambio.create_pool() as pool:
             pool.spawn(sleeper, 9).name = "with a longer name"
             await giambio.sleep(1)
-            view = look_at(giambio.current_task().scheduler)
+            seen = look_at(giambio.current_task().scheduler)
             pool.cancel()
-            return view
+            return seen
 
     lines = tree_lines(run(main))
     wide, narrow = in_columns(lines), in_columns(lines, 20)
@@ -227,12 +268,12 @@ def test_stacks_are_shown_down_to_what_was_called_of_giambio(run):
                 pool.spawn(outer)
             await wait_all_tasks_blocked()
             pool.spawn(sleeper)
-            view = look_at(giambio.current_task().scheduler)
-            one = where_lines(view, only="outer")
-            assert where_lines(view, only="nobody") == []
+            seen = look_at(giambio.current_task().scheduler)
+            one = where_lines(seen, only="outer")
+            assert where_lines(seen, only="nobody") == []
             number = number_of(pool.tasks[2])
-            assert where_lines(view, only=f"#{number}") == where_lines(view, only=str(number))
-            assert "(it has not begun)" in where_lines(view, only=str(number))[1]
+            assert where_lines(seen, only=f"#{number}") == where_lines(seen, only=str(number))
+            assert "(it has not begun)" in where_lines(seen, only=str(number))[1]
             text = format_tree(stacks=True)
             pool.cancel()
             return one, text
@@ -319,13 +360,11 @@ def test_the_text_of_an_object_is_short_and_on_one_line():
 
 def test_a_task_that_moves_while_it_is_looked_at_is_left_out(run, monkeypatch):
     async def main():
-        from giambio.debug import _view
-
         def moving(task, now):
             moves.append(task)
             raise RuntimeError
 
-        monkeypatch.setattr(_view, "describe_wait", moving)
+        monkeypatch.setattr(view, "describe_wait", moving)
         return look_at(giambio.current_task().scheduler, breathe=moves.clear)
 
     moves = []

@@ -146,6 +146,8 @@ class Watch:
         self._trouble = ""
         self._ask_now = threading.Event()
         self._over = False
+        # Held while the thread writes to the pipe, which it may outlive by one question.
+        self._waking = threading.RLock()  # also by the handler of a signal
 
     # Asking, in a thread
 
@@ -165,10 +167,9 @@ class Watch:
             self._ask_now.clear()
 
     def _wake(self) -> None:
-        try:
-            os.write(self._waker, b"\0")
-        except OSError:
-            pass  # the pipe is full, or closed because it is over
+        with self._waking:
+            if not self._over:
+                self._waker.write(b"\0")  # not at all if the pipe is full
 
     # Showing
 
@@ -177,8 +178,9 @@ class Watch:
         import termios
         import tty
 
-        self._alarm, self._waker = os.pipe()
-        os.set_blocking(self._waker, False)
+        self._alarm, waker = os.pipe()
+        os.set_blocking(waker, False)
+        self._waker = open(waker, "wb", buffering=0)  # noqa: SIM115
         thread = threading.Thread(target=self._keep_asking, name="giambio watch", daemon=True)
         before = termios.tcgetattr(self._keys)
         try:
@@ -192,11 +194,12 @@ class Watch:
         except KeyboardInterrupt:
             pass
         finally:
-            self._over = True
+            with self._waking:
+                self._over = True
             self._ask_now.set()
             self._send(_LEAVE)
             termios.tcsetattr(self._keys, termios.TCSADRAIN, before)
-            os.close(self._waker)
+            self._waker.close()
             os.close(self._alarm)
 
     def _show(self) -> None:
