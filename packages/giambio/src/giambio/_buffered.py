@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from giambio_kernel import Task, checkpoint, checkpoint_due, current_task
 
+from ._streams import StreamWrapper
 from .exceptions import DelimiterNotFound, IncompleteRead, ResourceBusy
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
-    from types import TracebackType
+    from collections.abc import Callable, Coroutine
 
     from ._socket_base import Data
     from ._streams import ReceiveStream
@@ -57,7 +57,7 @@ class Lines(Generic[T]):
         return line
 
 
-class BufferedStream:
+class BufferedStream(StreamWrapper):
     """A stream with a buffer, for reading by count, by delimiter and by line.
 
     It is a stream itself: sending goes straight to the one below, `receive` gives what is buffered
@@ -78,7 +78,7 @@ class BufferedStream:
         limit: See above; may be changed.
     """
 
-    __slots__ = ("__weakref__", "_data", "_pos", "_reader", "limit", "stream")
+    __slots__ = ("_data", "_pos", "_reader", "limit")
 
     stream: ReceiveStream
     limit: int
@@ -341,25 +341,3 @@ class BufferedStream:
         if method is None:
             raise TypeError(f"{self.stream!r} has no {name}()")
         return method
-
-    def close(self) -> Awaitable[None]:
-        """Close the stream below, at once; the result may be awaited. What is buffered stays."""
-        return self.stream.close()
-
-    async def aclose(self) -> None:
-        """Take leave as the stream below does, and close it.
-
-        Checkpoint: always. It is closed also if it raises `CancelledError`.
-        """
-        await self.stream.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()

@@ -6,18 +6,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NoReturn, Self
 
 from ._buffered import BufferedStream
+from ._streams import StreamWrapper
 from ._sync import Lock
 from .exceptions import ConnectionBroken, EndOfChannel, IncompleteRead
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-    from types import TracebackType
-
     from ._socket_base import Data
     from ._streams import Stream
 
 
-class FramedStream:
+class FramedStream(StreamWrapper):
     """Messages over a stream of bytes. See `LengthPrefixedStream` and `DelimitedStream`.
 
     It is used like a channel: `send`, `receive`, ``async for`` until the other side ends its stream.
@@ -29,7 +27,7 @@ class FramedStream:
             make us keep that much.
     """
 
-    __slots__ = ("__weakref__", "_broken", "_lock", "limit", "stream")
+    __slots__ = ("_broken", "_lock", "limit")
 
     stream: BufferedStream
     limit: int
@@ -88,28 +86,6 @@ class FramedStream:
             return await self.receive()
         except EndOfChannel:
             raise StopAsyncIteration from None
-
-    def close(self) -> Awaitable[None]:
-        """Close the stream below, at once; the result may be awaited."""
-        return self.stream.close()
-
-    async def aclose(self) -> None:
-        """Take leave as the stream below does, and close it.
-
-        Checkpoint: always. It is closed also if it raises `CancelledError`.
-        """
-        await self.stream.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
 
 class LengthPrefixedStream(FramedStream):

@@ -87,11 +87,51 @@ class HalfCloseableStream(Stream, Protocol):
         ...
 
 
+class TakesLeave:
+    """Whatever ends its block with `aclose`."""
+
+    __slots__ = ()
+
+    async def aclose(self) -> None:
+        """Take leave of the other side, and close."""
+        raise NotImplementedError
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+
+class StreamWrapper(TakesLeave):
+    """What has another stream, and is closed with it."""
+
+    __slots__ = ("__weakref__", "stream")
+
+    stream: ReceiveStream
+
+    def close(self) -> Awaitable[None]:
+        """Close the stream below, at once; the result may be awaited."""
+        return self.stream.close()
+
+    async def aclose(self) -> None:
+        """Take leave as the stream below does, and close it.
+
+        Checkpoint: always. It is closed also if it raises `CancelledError`.
+        """
+        await self.stream.aclose()
+
+
 S = TypeVar("S", bound=SendStream)
 R = TypeVar("R", bound=ReceiveStream)
 
 
-class StapledStream(Generic[S, R]):
+class StapledStream(TakesLeave, Generic[S, R]):
     """A stream for both directions, made of one for each: the two pipes of a child process, say.
 
     Ending the own direction with `send_eof` calls the same of the sending half if it has one, and
@@ -157,14 +197,3 @@ class StapledStream(Generic[S, R]):
             await self.sending.aclose()
         finally:
             await self.receiving.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()

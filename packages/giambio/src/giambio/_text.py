@@ -5,21 +5,19 @@ from __future__ import annotations
 
 import codecs
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from giambio_kernel import Task, checkpoint, checkpoint_due, current_task
 
 from ._buffered import Lines
+from ._streams import StreamWrapper
 from .exceptions import DelimiterNotFound, ResourceBusy
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-    from types import TracebackType
-
     from ._streams import ReceiveStream
 
 
-class TextStream:
+class TextStream(StreamWrapper):
     """Text over a stream of bytes, which is decoded and encoded.
 
     A character whose bytes come one after the other is received when the last of them is there.
@@ -43,8 +41,7 @@ class TextStream:
     """
 
     __slots__ = (
-        "__weakref__", "_decoder", "_encoder", "_pos", "_reader", "_text", "encoding", "errors",
-        "limit", "stream",
+        "_decoder", "_encoder", "_pos", "_reader", "_text", "encoding", "errors", "limit",
     )  # fmt: skip
 
     stream: ReceiveStream
@@ -198,25 +195,3 @@ class TextStream:
         if send_all is None:
             raise TypeError(f"{self.stream!r} has no send_all()")
         await send_all(self._encoder.encode(text))
-
-    def close(self) -> Awaitable[None]:
-        """Close the stream below, at once; the result may be awaited."""
-        return self.stream.close()
-
-    async def aclose(self) -> None:
-        """Take leave as the stream below does, and close it.
-
-        Checkpoint: always. It is closed also if it raises `CancelledError`.
-        """
-        await self.stream.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()

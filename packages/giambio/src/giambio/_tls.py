@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Self
 from giambio_kernel import checkpoint, checkpoint_due
 
 from ._socket_base import DONE
+from ._streams import TakesLeave
 from ._tls_base import CHUNK, TLSBase
 from .exceptions import ConnectionBroken
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from ._socket_base import Data, Done
     from ._streams import Stream
 
 
-class TLSStream(TLSBase):
+class TLSStream(TakesLeave, TLSBase):
     """TLS over another stream, for either side; a stream like any other.
 
     The handshake is made by `do_handshake` or `wrap`, or else by the first operation that needs it.
@@ -370,14 +369,3 @@ class TLSStream(TLSBase):
         finally:
             self._closed = True
             await self.transport.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
