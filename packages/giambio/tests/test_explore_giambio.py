@@ -7,9 +7,12 @@ noticed by whoever runs it.
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 import giambio
+from giambio.lowlevel import current_scheduler
 from giambio.testing import cancel_sweep, current_network, explore, memory_stream_pair
 
 RUNS = 120
@@ -492,6 +495,39 @@ def test_it_stands_being_cancelled_everywhere(program):
 def test_one_of_its_tasks_stands_being_cancelled_everywhere(program, target):
     """The others go on and come to their end; what they then miss is their affair."""
     cancel_sweep(program, target=target, allow=AssertionError)
+
+
+def with_a_victim(program):
+    """Return the program with one of its tasks cancelled at some time; `random` says which and when."""
+
+    async def body():
+        # What becomes of the others is their affair, but nothing may be lost or stay held.
+        with giambio.skip_after(50):
+            try:
+                await program()
+            except (AssertionError, giambio.DeadlockError, giambio.TaskCancelled):
+                pass
+
+    async def cancel_somebody():
+        for _ in range(random.randrange(1, 40)):
+            await giambio.checkpoint()
+        tasks = current_scheduler().tasks()
+        ours = ("main", "body", "cancel_somebody")
+        victims = [task for task in tasks if task.name not in ours]
+        if victims:
+            random.choice(victims).cancel()
+
+    async def main():
+        async with giambio.create_pool() as pool:
+            pool.spawn(body)
+            pool.spawn(cancel_somebody)
+
+    return main
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.__name__)
+def test_nothing_is_left_behind_whoever_is_cancelled_in_whatever_order(program):
+    explore(with_a_victim(program), runs=50, seed=0, strategy="random")
 
 
 async def server():
