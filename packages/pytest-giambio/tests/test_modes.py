@@ -88,6 +88,10 @@ def test_the_options_also_stand_in_a_toml_file(inner, pytester):
 
 
 WRONG_ARGUMENTS = {
+    "strategy='pct'": "strategy says nothing without explore",
+    "target='worker'": "target says nothing without cancel_at",
+    "explore=5, clock='system'": "clock='system' cannot be had: the time of a simulated test",
+    "network='memory', timeout=5": "timeout limits the real time of a test, and a simulated one",
     "timout=1": "the giambio marker has no argument timout; did you mean timeout?",
     "xyz=1": "the giambio marker has no argument xyz; it takes clock, timeout, explore",
     "5": "the giambio marker takes keyword arguments only, not 5",

@@ -174,14 +174,37 @@ def check_item(item: pytest.Function) -> None:
     if not is_ours(item):
         return
     try:
-        read_marker(item)
+        _check_combination(read_marker(item), item)
         _check_function(item)
     except ValueError as error:
         raise pytest.Collector.CollectError(f"{item.nodeid}: {error}") from None
 
 
+def _check_combination(settings: Settings, item: pytest.Function) -> None:
+    # Only what the test itself asks for; a marker of its module may be meant for other tests.
+    own = {name for mark in _own_markers(item) for name in mark.kwargs}
+    if settings.replay is None:
+        for name, needed in (("strategy", "explore"), ("target", "cancel_at")):
+            if name in own and getattr(settings, needed) is None:
+                raise ValueError(f"{name} says nothing without {needed}")
+    if settings.simulated:
+        if "clock" in own and settings.clock == "system":
+            raise ValueError(
+                "clock='system' cannot be had: the time of a simulated test is virtual"
+            )
+        if "timeout" in own and settings.explore is None:
+            raise ValueError(
+                "timeout limits the real time of a test, and a simulated one never waits; only "
+                "together with explore it says how long to try schedules"
+            )
+
+
+def _own_markers(item: pytest.Function) -> list[pytest.Mark]:
+    return [mark for mark in item.own_markers if mark.name == MARKER]
+
+
 def _check_function(item: pytest.Function) -> None:
-    own = [mark for mark in item.own_markers if mark.name == MARKER]
+    own = _own_markers(item)
     rival = next(filter(item.get_closest_marker, _OTHERS), None) if own else None
     if rival is None and type(item).__module__.startswith("pytest_asyncio."):
         rival = "asyncio"  # in its auto mode that plugin makes a test its own, marked or not
