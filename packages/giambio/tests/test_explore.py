@@ -519,6 +519,17 @@ class TestIsolation:
         with pytest.raises(EscapedSimulation, match="asking the loop for something from a thread"):
             explore(program)
 
+    def test_the_loop_can_be_called_but_not_watched_from_outside(self):
+        async def program():
+            loop = giambio.lowlevel.current_scheduler()
+            event = giambio.Event()
+            loop.call_soon_threadsafe(event.set)
+            await event.wait()
+            with pytest.raises(RuntimeError, match="a simulated run has no descriptor"):
+                loop.fileno()
+
+        explore(program)
+
     def test_an_escape_cannot_be_hidden(self):
         async def program():
             try:

@@ -152,25 +152,17 @@ class _Poller:
     def add(self, fd: int, mask: int, edge: bool) -> None:
         if self._pipe == -1:
             self._pipe = fd
-        elif fd in self._watched:
-            raise FileExistsError(f"descriptor {fd} is watched already")
         else:
-            self._watch(fd, mask, edge)
+            self.change(fd, mask, edge)
 
     def change(self, fd: int, mask: int, edge: bool) -> None:
-        if fd not in self._watched:
-            raise FileNotFoundError(f"descriptor {fd} is not watched")
-        self._watch(fd, mask, edge)
-
-    def _watch(self, fd: int, mask: int, edge: bool) -> None:
         if self._network is None or fd not in self._network.table:
             self._world.refuse(f"waiting for descriptor {fd}")
         self._watched[fd] = (mask, edge)
         self._network.table.note_change(fd)
 
     def remove(self, fd: int) -> None:
-        if fd != self._pipe and self._watched.pop(fd, None) is None:
-            raise FileNotFoundError(f"descriptor {fd} is not watched")
+        self._watched.pop(fd, None)
 
     def fileno(self) -> int:
         raise RuntimeError("the loop of a simulated run has no descriptor")
