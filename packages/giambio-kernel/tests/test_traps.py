@@ -240,6 +240,33 @@ class TestWaitQueue:
 
         run(main)
 
+    def test_a_long_queue_stays_in_order_while_its_gap_is_closed(self, run):
+        async def waiter(number):
+            while True:
+                woken.append(await park(queue, "queue", number))
+
+        async def main():
+            tasks = [spawn_task(waiter, number) for number in range(2000)]
+            await wait_all_tasks_blocked()
+            expected = list(range(2000))
+            for turn in range(5000):
+                if turn % 7 == 0 and len(expected) > 600:  # one in the middle gives up
+                    tasks[expected.pop(len(expected) // 2)].cancel()
+                number = expected.pop(0)
+                assert unpark(queue, number) is tasks[number]
+                await checkpoint()  # it parks again, at the end
+                await checkpoint()
+                expected.append(number)
+                assert len(queue) == len(expected)
+            assert list(queue.values()) == expected
+            for task in tasks:
+                task.cancel()
+
+        queue = {}
+        woken = []
+        run(main)
+        assert len(woken) == 5000
+
 
 class TestWaitAllTasksBlocked:
     """How a test waits without sleeping."""

