@@ -15,6 +15,7 @@ import pytest
 
 import giambio
 from giambio import BufferedStream, ConnectionBroken, TLSStream, run_in_thread, wrap_socket
+from giambio.testing import Break, Line, serve_fault_proxy
 
 needs_openssl = pytest.mark.skipif(
     shutil.which("openssl") is None, reason="the program openssl is not installed"
@@ -353,3 +354,65 @@ class TestOpenSSL:
                     await run_in_thread(server.hear, b"answer %d\n" % n)
 
         ask_server("TLSv1_3", ask)
+
+
+class TestBadConnections:
+    """Ourselves on both sides, with a proxy between that treats the bytes badly."""
+
+    message = os.urandom(20_000)
+
+    @pytest.fixture
+    def through_proxy(self, run, certificates):
+        """Connect to an echo over TLS through a proxy, and use the connection."""
+
+        async def echo(stream):
+            while data := await stream.receive():
+                await stream.send_all(data)
+
+        def through_proxy(use, **lines):
+            async def main():
+                async with giambio.create_pool() as pool:
+                    server = await pool.start(
+                        giambio.serve_tcp,
+                        echo,
+                        0,
+                        host="127.0.0.1",
+                        tls=certificates.server(),
+                        on_error=lambda error, sock: None,
+                    )
+                    proxy = await pool.start(serve_fault_proxy, "127.0.0.1", server.port, **lines)
+                    async with await giambio.connect_tcp(
+                        "127.0.0.1",
+                        proxy.port,
+                        tls=certificates.client(),
+                        server_hostname="giambio.test",
+                    ) as stream:
+                        await use(stream)
+                    pool.cancel()
+
+            run(main)
+
+        return through_proxy
+
+    def test_in_small_pieces(self, through_proxy):
+        async def use(stream):
+            await stream.send_all(self.message)
+            assert await receive_exactly(stream, len(self.message)) == self.message
+
+        through_proxy(use, to_server=Line(piece=150), to_client=Line(piece=170))
+
+    @pytest.mark.parametrize("how", [Break.CUT, Break.RESET, Break.HALF_CLOSE])
+    @pytest.mark.parametrize("limit", [1, 700, 10_000])
+    def test_one_that_breaks_is_never_taken_for_one_that_has_ended(self, through_proxy, limit, how):
+        got = bytearray()
+
+        async def use(stream):
+            await stream.send_all(self.message)
+            while True:
+                data = await stream.receive()
+                assert data
+                got.extend(data)
+
+        with pytest.raises((ConnectionError, ssl.SSLError)):
+            through_proxy(use, to_client=Line(limit=limit, then=how))
+        assert self.message.startswith(got)
