@@ -71,6 +71,7 @@ class SimulatedNetwork:
         self._description = description
         self._seed = seed
         self._allowed = allowed
+        # How many things chance has wanted to go wrong so far.
         self._wanted = 0
         self.happened: list[int] = []
         self._wire = Wire()
