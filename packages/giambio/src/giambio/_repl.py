@@ -12,6 +12,7 @@ import ast
 import code
 import os
 import queue
+import signal
 import sys
 import threading
 import traceback
@@ -35,10 +36,12 @@ from .debug._view import place_of, running_stack
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextvars import Context
-    from types import CodeType
+    from types import CodeType, FrameType
 
 _HISTORY = "~/.giambio_history"
 _HISTORY_LENGTH = 2000
+# In seconds.
+_LONGEST_WAIT = 0.5
 
 
 _LOOP_ENDED = SystemExit(1)
@@ -86,6 +89,8 @@ class Prompt(code.InteractiveConsole):
         # How what was typed last has ended: None, or an error.
         self._outcomes: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         self._task: Task[None] | None = None
+        # How often Ctrl+C was pressed since it began.
+        self._interrupts = 0
         # What the loop itself has failed with.
         self._failure: BaseException | None = None
         self._started = threading.Event()
@@ -129,9 +134,7 @@ class Prompt(code.InteractiveConsole):
 
     def runcode(self, code: CodeType) -> None:
         """Run what was typed in the loop, and wait for its end."""
-        if not self._call_soon(self._start_task, code):
-            self._give_up()
-        error = self._wait()
+        error = self._wait(code)
         if error is _LOOP_ENDED:
             self._give_up()
         if isinstance(error, SystemExit):
@@ -141,18 +144,29 @@ class Prompt(code.InteractiveConsole):
         elif error is not None:
             self._show(error)
 
-    def _wait(self) -> BaseException | None:
-        interrupts = 0
-        while True:
-            try:
-                return self._outcomes.get()
-            except KeyboardInterrupt:
-                interrupts += 1
-                if interrupts == 1:
-                    self._call_soon(self._cancel_task)
-                else:
-                    # The loop is in a step that does not end, so it does not get to cancel anything.
-                    _interrupt_step(self._task, self._thread.ident)
+    def _wait(self, code: CodeType) -> BaseException | None:
+        """Run what was typed, and return how it has ended. Until then, Ctrl+C is meant for that."""
+        self._interrupts = 0
+        before = signal.signal(signal.SIGINT, self._on_interrupt)
+        try:
+            if not self._call_soon(self._start_task, code):
+                return _LOOP_ENDED
+            while True:
+                try:
+                    # Not for ever: Python overlooks a signal that comes just before it waits.
+                    return self._outcomes.get(timeout=_LONGEST_WAIT)
+                except queue.Empty:
+                    pass
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _on_interrupt(self, signum: int, frame: FrameType | None) -> None:
+        self._interrupts += 1
+        if self._interrupts == 1:
+            self._call_soon(self._cancel_task)
+        else:
+            # The loop is in a step that does not end, so it does not get to cancel anything.
+            _interrupt_step(self._task, self._thread.ident)
 
     def _give_up(self) -> NoReturn:
         self._thread.join()
