@@ -8,12 +8,15 @@ import pkgutil
 import signal
 import textwrap
 import warnings
+from contextlib import suppress
 
 import pytest
 
 import pytest_giambio
 
 # An inner run forgets what it has imported, and would import it again for each test.
+with suppress(ImportError):
+    importlib.import_module("hypothesis")
 for _module in pkgutil.iter_modules(pytest_giambio.__path__):
     importlib.import_module(f"pytest_giambio.{_module.name}")
 
