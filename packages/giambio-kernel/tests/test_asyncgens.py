@@ -49,6 +49,18 @@ def test_a_dropped_generator_is_closed_and_warned_about(run):
     run(main)
 
 
+def test_a_generator_that_is_dropped_in_the_last_step_is_closed(run):
+    events = []
+
+    async def main():
+        async for _ in generator(events):
+            break
+
+    with pytest.warns(ResourceWarning, match="'generator' was dropped before it was exhausted"):
+        run(main)
+    assert events == ["generator cancelled in its clean-up", "generator closed"]
+
+
 def test_generators_that_are_left_at_the_end_are_closed_without_a_word(run):
     events = []
     kept = []

@@ -28,14 +28,14 @@ def run() -> Callable[..., Any]:
 
 @pytest.fixture
 def count_calls() -> Callable[..., int]:
-    """Return a function that calls another and says how many calls of functions that took."""
+    """Return a function that calls another and says how many calls of Python functions that took."""
 
     def count_calls(fn: Callable[..., object], *args: Any) -> int:
         count = 0
 
         def profile(frame: object, event: str, arg: object) -> None:
             nonlocal count
-            count += event in ("call", "c_call")
+            count += event == "call"
 
         sys.setprofile(profile)
         try:

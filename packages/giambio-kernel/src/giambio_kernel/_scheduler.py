@@ -561,6 +561,10 @@ class AsyncScheduler(Loop):
     def _wind_up(self) -> None:
         """All tasks of the run have ended: clean up, then finish."""
         if self._phase is _Phase.RUNNING:
+            if self._inbox.calls:  # async generators that were dropped in the last steps, say
+                self._inbox.run_calls(self._root.fail)
+                if self._root._tasks:
+                    return
             self._phase = _Phase.CLEANING_UP
             if self._cleanups or len(self._asyncgens):
                 self.adopt(self._clean_up(), self._system)
