@@ -191,3 +191,8 @@ def use() -> None:
     assert_type(explore(main, 1, runs=10, strategy="pct", network="memory"), Report)
     assert_type(cancel_sweep(main, 1, cancel_at=range(1, 3), allow=OSError), SweepReport)
     assert_type(simulate(main, 1), str)
+    giambio.run(main, 3, debugger=giambio.debug.ChromeTracer("trace.json"))
+    giambio.run(main, 3, debugger=[giambio.debug.PrintDebugger(), giambio.debug.BaseDebugger()])
+    assert_type(giambio.debug.format_tree(loop, stacks=True), str)
+    with giambio.debug.Monitor() as monitor, giambio.debug.dump_on_signal():
+        assert_type(monitor.path, str | None)

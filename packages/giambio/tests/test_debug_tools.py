@@ -342,3 +342,8 @@ class TestDumpOnSignal:
         dump.close()
         assert signal.getsignal(signal.SIGUSR1) is signal.SIG_IGN
         signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+
+    def test_a_system_without_the_signal_has_to_be_told_another(self, monkeypatch):
+        monkeypatch.delattr(signal, "SIGUSR1")
+        with pytest.raises(ValueError, match="this system has no SIGUSR1"):
+            dump_on_signal()

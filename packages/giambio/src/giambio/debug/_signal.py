@@ -95,4 +95,8 @@ def dump_on_signal(
     Raises:
         ValueError: This is not the main thread, or there is no such signal.
     """
-    return SignalDump(signal.SIGUSR1 if signum is None else signum, file, stacks)
+    if signum is None:
+        signum = getattr(signal, "SIGUSR1", None)
+        if signum is None:
+            raise ValueError("this system has no SIGUSR1; say which signal is meant")
+    return SignalDump(signum, file, stacks)
