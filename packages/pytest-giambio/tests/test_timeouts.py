@@ -20,7 +20,7 @@ def impatient(monkeypatch):
 
 def test_a_test_that_takes_too_long_fails_with_the_tree_of_tasks(marked, free_alarm):
     result = marked("""
-        @pytest.mark.giambio(timeout=0.05)
+        @pytest.mark.giambio(timeout=0.2)
         async def test_it():
             async with giambio.create_pool() as pool:
                 pool.spawn(giambio.sleep_forever)
@@ -33,7 +33,7 @@ def test_a_test_that_takes_too_long_fails_with_the_tree_of_tasks(marked, free_al
     """)
     assert result["test_it"] == "failed"
     text = result.text("test_it")
-    assert "Timeout: test 'test_it' took longer than 0.05 s:" in text
+    assert "Timeout: test 'test_it' took longer than 0.2 s:" in text
     assert "└─ sleep_forever: waits for <the outside world>" in text
     assert "in waiting" in text
     assert result["test_afterwards"] == "passed"
@@ -54,22 +54,31 @@ def test_the_limit_of_the_configuration_also_counts_for_fixtures(marked, pyteste
         @pytest.fixture
         async def before(): await giambio.sleep(100)
 
-        @pytest.fixture
-        async def after():
-            yield
-            await giambio.sleep(100)
-
         async def test_before(before): pass
-        async def test_after(after): pass
 
         @pytest.mark.giambio(timeout=0)
         async def test_no_limit(): await giambio.sleep(0.1)
     """)
     assert result["test_before"] == "error in setup"
     assert "Timeout: fixture 'before' took longer than 0.05 s:" in result.text("test_before")
-    assert result["test_after"] == "passed, error in teardown"
-    assert "Timeout: fixture 'after' took longer than 0.05 s:" in result.text("test_after")
     assert result["test_no_limit"] == "passed"
+
+
+def test_the_clean_up_of_a_fixture_is_limited_by_itself(marked, free_alarm):
+    result = marked("""
+        from pytest_giambio._stash import OPTIONS
+
+        @pytest.fixture
+        async def after():
+            yield
+            await giambio.sleep(100)
+
+        async def test_it(after, request):
+            stash = request.config.stash  # only from here on, so that nothing else is too slow
+            stash[OPTIONS] = stash[OPTIONS]._replace(timeout=0.05)
+    """)
+    assert result["test_it"] == "passed, error in teardown"
+    assert "Timeout: fixture 'after' took longer than 0.05 s:" in result.text("test_it")
 
 
 def test_what_a_test_does_when_it_is_stopped_is_told_as_well(marked, free_alarm):
@@ -145,10 +154,16 @@ def test_nobody_is_hurried_who_debugs(marked, free_alarm, impatient):
 
 def test_the_prompt_of_a_debugger_ends_the_limit(marked, free_alarm):
     assert marked("""
-        @pytest.mark.giambio(timeout=0.03)
+        import signal
+
+        @pytest.mark.giambio(timeout=100)
         async def test_it(request):
+            assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
             request.config.hook.pytest_enter_pdb(config=request.config, pdb=None)
-            await giambio.sleep(0.06)
+            assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+
+        def test_no_timer(request):
+            request.config.hook.pytest_enter_pdb(config=request.config, pdb=None)
     """).passed()
 
 
@@ -169,10 +184,11 @@ def test_the_limit_of_pytest_timeout_counts_too(marked, free_alarm):
     pytest.importorskip("pytest_timeout")
     result = marked(
         """
+        @pytest.mark.timeout(0.5)
         async def test_it(): await giambio.sleep(100)
+
         async def test_afterwards(): await giambio.sleep(0)
         """,
-        "--timeout=0.2",
         beside="pytest_timeout",
     )
     assert result["test_it"] == "failed"
