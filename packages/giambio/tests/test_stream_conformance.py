@@ -28,9 +28,11 @@ from giambio import (
     socket,
 )
 from giambio.testing import (
+    MemoryNetwork,
     assert_checkpoints,
     cancel_sweep,
     memory_stream_pair,
+    simulate,
     wait_all_tasks_blocked,
 )
 
@@ -85,7 +87,10 @@ async def stapled(contexts):
 
 
 async def pipes(contexts):
-    (send_left, receive_right), (send_right, receive_left) = giambio.open_pipe(), giambio.open_pipe()
+    (send_left, receive_right), (send_right, receive_left) = (
+        giambio.open_pipe(),
+        giambio.open_pipe(),
+    )
     return StapledStream(send_left, receive_left), StapledStream(send_right, receive_right)
 
 
@@ -127,11 +132,22 @@ async def buffered_tls_over_buffered(contexts):
     return BufferedStream(left), BufferedStream(right)
 
 
+async def simulated(contexts):
+    return await tcp(contexts)
+
+
+async def tls_over_simulated(contexts):
+    return await tls_over_tcp(contexts)
+
+
+BAD_NETWORK = MemoryNetwork(latency=(0.001, 0.1), loss=0.1, fragmentation=0.5)
+
+
 class Kind(NamedTuple):
     make: object
+    network: object = None
     is_slow: bool = False  # so much that large messages take too long
     can_half_close: bool = True
-    is_buffered: bool = False  # tells nobody by itself that the other side is gone
 
 
 KINDS = [
@@ -150,6 +166,8 @@ KINDS = [
     Kind(tls_over_tcp),
     Kind(tls_in_tls),
     Kind(buffered_tls_over_buffered),
+    Kind(simulated, BAD_NETWORK),
+    Kind(tls_over_simulated, BAD_NETWORK),
 ]
 
 
@@ -186,7 +204,10 @@ def on_pair(run, kind, contexts):
                 left.close()
                 right.close()
 
-        run(main)
+        if kind.network is None:
+            run(main)
+        else:
+            simulate(main, network=kind.network)
 
     return on_pair
 
@@ -496,4 +517,4 @@ def test_wherever_it_is_cancelled_nothing_hangs_or_stays_open(kind, contexts, ro
     def check():
         assert message.startswith(received)
 
-    cancel_sweep(main, target=role, check=check)
+    cancel_sweep(main, target=role, check=check, network=kind.network)
