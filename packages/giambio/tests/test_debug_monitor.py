@@ -139,6 +139,15 @@ def test_runs_that_start_later_are_seen_and_those_that_ended_are_not():
         assert client.ask(os.getpid()).loops == ()
 
 
+def test_a_loop_inside_of_another_is_seen():
+    async def main():
+        return await giambio.hosting.run_inside(ask_in_thread)
+
+    with Monitor():
+        loops = giambio.run(main).loops
+    assert [loop.tasks[0].name for loop in loops] == ["main", "run_in_thread"]
+
+
 def test_a_loop_that_has_not_started_is_not_seen():
     with Monitor(), giambio.EventLoop() as loop:
         assert client.ask(os.getpid()).loops == ()

@@ -7,6 +7,7 @@ import time
 import warnings
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
 
+from giambio._run import attach
 from giambio_kernel import AsyncScheduler, SystemClock, copy_context_outside
 
 from ._pace import Pace, check_seconds
@@ -295,6 +296,7 @@ def start_in(
     check_seconds("budget", budget)
     real = SystemClock() if clock is None else clock
     loop = AsyncScheduler(clock=real, debugger=debugger, policy=policy, deadlock=deadlock)
+    attach(loop)
     task = loop.start(func, *args, loop=False)
     pace = Pace(loop, real, raises_deadlock=deadlock == "raise")
     hosted: Hosted[T] = Hosted(host, loop, task, pace, on_done, budget)

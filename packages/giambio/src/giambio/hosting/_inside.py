@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from giambio._run import attach
 from giambio_kernel import (
     AsyncScheduler,
     CancelledError,
@@ -63,6 +64,7 @@ async def run_inside(
     ours = SharedClock(current_scheduler()) if clock is None else clock
     await checkpoint()
     loop = AsyncScheduler(clock=ours, debugger=debugger, policy=policy, deadlock=deadlock)
+    attach(loop)
     pace = Pace(loop, ours, raises_deadlock=deadlock == "raise")
     with loop:
         task = loop.start(func, *args, loop=False)
