@@ -223,6 +223,20 @@ class TestCtrlC:
         assert AsyncScheduler().start(main) == "went on"
         assert reached == ["after the signal"]
 
+    def test_in_the_last_step_it_is_raised_after_the_clean_up(self):
+        async def main():
+            current_scheduler().add_cleanup(clean_up)
+            signal.raise_signal(signal.SIGINT)
+
+        async def clean_up():
+            await checkpoint()
+            events.append("cleaned up")
+
+        events = []
+        with pytest.raises(KeyboardInterrupt):
+            AsyncScheduler().start(main)
+        assert events == ["cleaned up"]
+
     def test_leaving_a_scope_does_not_lose_it(self):
         async def main():
             with CancelScope():

@@ -34,12 +34,14 @@ class InterruptHandler:
     already replaced Python's own handler, because then Ctrl+C is their affair.
     """
 
-    __slots__ = ("_installed", "_pending", "_scheduler", "_wakeup_fd")
+    __slots__ = ("_handed_over", "_installed", "_pending", "_scheduler", "_wakeup_fd")
 
     def __init__(self, scheduler: AsyncScheduler) -> None:
         self._scheduler = scheduler
         self._installed = False
         self._pending: KeyboardInterrupt | None = None
+        # Whether the main task has been given what is pending; it takes it at its next checkpoint.
+        self._handed_over = False
         self._wakeup_fd: int | None = None
 
     def __enter__(self) -> None:
@@ -83,7 +85,8 @@ class InterruptHandler:
             scheduler._inbox.notify()
             return
         self._pending = KeyboardInterrupt()
-        if target is not None and not target.done():
+        self._handed_over = target is not None and not target.done()
+        if target is not None and self._handed_over:
             target._interrupt = self._pending
             target.stopping = True
         scheduler._inbox.call_soon(self._deliver, ())
@@ -93,9 +96,13 @@ class InterruptHandler:
         pending, target = self._pending, self._scheduler.main_task
         if pending is None:
             return
-        if target is None or target.done():
+        if target is not None and self._handed_over and target._interrupt is not pending:
+            self._pending = None  # it was delivered meanwhile, at a checkpoint
+        elif target is None or target.done():
             self._pending = None
             root = self._scheduler._root
+            if root.error is pending:
+                return  # the main task ended without taking it
             if isinstance(root.error, KeyboardInterrupt):
                 # The first one has cancelled all that is left, and it did not help.
                 self._scheduler._break_off = True
