@@ -13,7 +13,7 @@ from giambio import (
     EndOfChannel,
     LengthPrefixedStream,
 )
-from giambio.exceptions import DelimiterNotFound, IncompleteRead
+from giambio.exceptions import DelimiterNotFound, IncompleteRead, ResourceBusy
 from giambio.testing import (
     assert_checkpoints,
     cancel_sweep,
@@ -187,6 +187,26 @@ def test_half_a_message_is_the_last_one(run, cls):
             assert await left.receive() == b"y" * 100
             assert await left.receive() == b"z"
             await sender.join()
+
+    run(main)
+
+
+@BOTH
+def test_a_message_that_was_refused_does_no_harm(run, cls):
+    async def main():
+        left, right = memory_stream_pair(3)
+        framed = cls(left)
+        async with framed, right, giambio.create_pool() as pool:
+            pool.spawn(left.send_all, bytes(10))
+            await wait_all_tasks_blocked()
+            with pytest.raises(ResourceBusy):
+                await framed.send(b"x")
+            got = b""
+            while len(got) < 10:
+                got += await right.receive()
+            await wait_all_tasks_blocked()
+            pool.spawn(framed.send, b"y")
+            assert await cls(right).receive() == b"y"
 
     run(main)
 

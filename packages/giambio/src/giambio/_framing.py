@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn, Self
 from ._buffered import BufferedStream
 from ._streams import StreamWrapper
 from ._sync import Lock
-from .exceptions import ConnectionBroken, EndOfChannel, IncompleteRead
+from .exceptions import ConnectionBroken, EndOfChannel, IncompleteRead, ResourceBusy
 
 if TYPE_CHECKING:
     from ._socket_base import Data
@@ -73,6 +73,8 @@ class FramedStream(StreamWrapper):
                 raise ConnectionBroken("an earlier message was cancelled or failed in the middle")
             try:
                 await self.stream.send_all(data)
+            except ResourceBusy:
+                raise  # somebody sends into the stream below, and nothing of this went out
             except BaseException as error:
                 self._broken = bool(getattr(error, "bytes_sent", True))
                 raise
