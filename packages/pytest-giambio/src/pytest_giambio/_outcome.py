@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from giambio import CancelledError, TaskCancelled
+from giambio_kernel import interrupt_free_packages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 _ENDS_SESSION = (pytest.exit.Exception, KeyboardInterrupt, SystemExit)
 # These decide the outcome of a test.
 _OUTCOMES = (pytest.skip.Exception, pytest.xfail.Exception, pytest.fail.Exception)
-
-_OUR_PACKAGES = ("giambio", "giambio_kernel", "pytest_giambio")
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
@@ -85,7 +84,7 @@ def without_library_frames(error: BaseException) -> types.TracebackType | None:
     traceback = error.__traceback__
     while traceback is not None:
         package = str(traceback.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
-        if package not in _OUR_PACKAGES:
+        if package not in interrupt_free_packages:
             frames.append(traceback)
         traceback = traceback.tb_next
     for frame in reversed(frames):
