@@ -11,7 +11,7 @@ from giambio.debug import BusyWaitDetector, SlowStepWatchdog
 
 async def blocks() -> None:
     await giambio.checkpoint()
-    time.sleep(0.3)  # noqa: ASYNC251 - should have been: await giambio.sleep(0.3)
+    time.sleep(0.3)  # should have been: await giambio.sleep(0.3)
 
 
 async def waits_busily(task: giambio.Task[None]) -> None:
