@@ -70,6 +70,17 @@ def test_exit_ends_the_session_also_from_a_child(marked, errors):
     assert "_pytest.outcomes.Exit: enough" in result.out
 
 
+def test_exit_ends_the_session_also_from_the_background_of_a_fixture(marked):
+    result = marked("""
+        async def leave(): pytest.exit("enough", returncode=7)
+
+        async def test_it(giambio_pool):
+            giambio_pool.spawn(leave)
+            await giambio.sleep_forever()
+    """)
+    assert result.ret == 7
+
+
 def test_a_deadlocked_test_fails_at_once_with_the_report(marked):
     result = marked("""
         async def test_it():
