@@ -173,7 +173,11 @@ class TLSStream(TakesLeave, TLSBase):
                 await self.do_handshake()
             while True:
                 if engine.may_read:
-                    data = await self._decrypt(max_bytes)
+                    try:
+                        data = self._decrypt(max_bytes)
+                    except ssl.SSLError as error:
+                        await self._fail(error)
+                        raise
                     if data is not None:
                         return data
                 if (
@@ -209,11 +213,8 @@ class TLSStream(TakesLeave, TLSBase):
         view[: len(data)] = data
         return len(data)
 
-    async def _decrypt(self, max_bytes: int) -> bytes | None:
-        """Return what OpenSSL can give of what it was fed, at the end ``b""``, ``None`` if nothing.
-
-        It tells the other side if that made a mistake, and waits for nothing else.
-        """
+    def _decrypt(self, max_bytes: int) -> bytes | None:
+        """Return what OpenSSL can give of what it was fed, at the end ``b""``, ``None`` if nothing."""
         if self._ended:
             return b""
         self._refuse_if(self._no_receive)
@@ -224,9 +225,6 @@ class TLSStream(TakesLeave, TLSBase):
                 self._no_receive = "the connection was cut off: it ended and TLS did not say so"
                 raise ConnectionBroken(self._no_receive) from error
             data = b""
-        except ssl.SSLError as error:
-            await self._fail(error)
-            raise
         self._ended = data == b""
         return data
 
