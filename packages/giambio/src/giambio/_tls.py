@@ -134,10 +134,12 @@ class TLSStream(TakesLeave, TLSBase):
 
         Checkpoint: always. If it is cancelled, the next operation continues it.
         """
-        self._check_open()
+        if self._closed:
+            self._refuse_closed()
         async with self._handshake_lock:
             if not self._is_shaken:
-                self._refuse_if(self._no_send)
+                if self._no_send is not None:
+                    raise ConnectionBroken(self._no_send)
                 await self._advance(self._engine.do_handshake)
                 self._is_shaken = True
 
@@ -180,11 +182,7 @@ class TLSStream(TakesLeave, TLSBase):
                         raise
                     if data is not None:
                         return data
-                if (
-                    engine.has_output()
-                    and not engine.patient
-                    and not (self._flushing or self._no_send)
-                ):
+                if not (engine.patient or self._flushing or self._no_send) and engine.has_output():
                     await self._flush()
                 await self._feed()
         finally:
@@ -217,7 +215,8 @@ class TLSStream(TakesLeave, TLSBase):
         """Return what OpenSSL can give of what it was fed, at the end ``b""``, ``None`` if nothing."""
         if self._ended:
             return b""
-        self._refuse_if(self._no_receive)
+        if self._no_receive is not None:
+            raise ConnectionBroken(self._no_receive)
         try:
             data = self._engine.read(max_bytes)
         except ssl.SSLEOFError as error:
@@ -255,7 +254,15 @@ class TLSStream(TakesLeave, TLSBase):
             if not self._is_shaken:
                 await self.do_handshake()
             while sent < len(view):
-                encrypted += await self._encrypt(view[sent : sent + CHUNK])
+                try:
+                    encrypted += self._session.write(view[sent : sent + CHUNK])
+                except ssl.SSLWantReadError:  # it has to answer something first
+                    await self._flush()
+                    await self._feed()
+                    continue
+                except ssl.SSLError as error:
+                    await self._fail(error)
+                    raise
                 await self._flush()
                 sent = encrypted
         except BaseException as error:
@@ -265,18 +272,6 @@ class TLSStream(TakesLeave, TLSBase):
             raise
         finally:
             self._sender = None
-
-    async def _encrypt(self, view: memoryview) -> int:
-        """Encrypt *view*, and return how much of it was."""
-        while True:
-            try:
-                return self._session.write(view)
-            except ssl.SSLWantReadError:  # it has to answer something first
-                await self._flush()
-                await self._feed()
-            except ssl.SSLError as error:
-                await self._fail(error)
-                raise
 
     # The end
 

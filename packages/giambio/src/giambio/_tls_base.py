@@ -14,7 +14,7 @@ done here, with three rules:
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from giambio_kernel import Task, WaitQueue, current_task, park, unpark_all
 
@@ -134,27 +134,25 @@ class TLSBase(TLSFacts):
                 pass
 
     def _start_receiving(self) -> None:
-        self._check_open()
+        if self._closed:
+            self._refuse_closed()
         if self._receiver is not None:
             raise ResourceBusy(f"task {self._receiver.name!r} already receives from {self!r}")
         self._receiver = current_task()
 
     def _start_sending(self, *, again: bool = False) -> None:
-        self._check_open()
+        if self._closed:
+            self._refuse_closed()
         if self._sender is not None:
             raise ResourceBusy(f"task {self._sender.name!r} already sends into {self!r}")
         if self._engine.goodbye_said and not again:
             raise ConnectionBroken("the own direction was ended by send_eof()")
-        self._refuse_if(self._no_send)
+        if self._no_send is not None:
+            raise ConnectionBroken(self._no_send)
         self._sender = current_task()
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ResourceClosed("the TLS stream is closed")
-
-    def _refuse_if(self, reason: str | None) -> None:
-        if reason is not None:
-            raise ConnectionBroken(reason)
+    def _refuse_closed(self) -> NoReturn:
+        raise ResourceClosed("the TLS stream is closed")
 
     async def _feed(self) -> None:
         """Give OpenSSL more; if another task does that already, wait until it has."""
@@ -174,10 +172,13 @@ class TLSBase(TLSFacts):
         """Send what is encrypted; if another task does that already, wait until it has."""
         while self._flushing:
             await park(self._unflushed, self)
-        self._refuse_if(self._no_send)
+        if self._no_send is not None:
+            raise ConnectionBroken(self._no_send)
+        engine = self._engine
         self._flushing = True
         try:
-            while data := self._engine.take_output():
+            while engine.has_output():
+                data = engine.take_output()
                 try:
                     await self.transport.send_all(data)
                 except BaseException as error:
@@ -185,7 +186,7 @@ class TLSBase(TLSFacts):
                     if sent is None:
                         self._no_send = "TLS was cancelled or failed in the middle of a record"
                     else:
-                        self._engine.put_back(data[sent:])
+                        engine.put_back(data[sent:])
                     raise
         finally:
             self._flushing = False
