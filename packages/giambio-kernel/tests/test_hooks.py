@@ -11,12 +11,14 @@ import pytest
 from giambio_kernel import (
     AsyncScheduler,
     CancelScope,
+    DeadlockError,
     VirtualClock,
     checkpoint,
     current_scheduler,
     current_task,
     sleep,
     spawn_task,
+    suspend,
     wait_readable,
 )
 
@@ -220,6 +222,69 @@ def test_a_debugger_can_be_switched_on_and_off_in_a_running_program():
     assert "before_task_step main" in recorder.events
     assert "on_start" not in recorder.events
     assert "on_exit" not in recorder.events
+
+
+def test_a_debugger_can_remove_itself_in_any_hook():
+    async def main():
+        await sleep(1)
+
+    class Leaving(Recorder):
+        def __init__(self, event):
+            super().__init__()
+            self.event = event
+
+        def __getattr__(self, name):
+            hook = super().__getattr__(name)
+
+            def leave(*args):
+                hook(*args)
+                if name == self.event:
+                    scheduler.remove_debugger(self)
+                    raise ValueError("and fails after that")
+
+            return leave
+
+    everything = Recorder()
+    AsyncScheduler(clock=VirtualClock(), debugger=everything).start(main)
+    for event in {words.partition(" ")[0] for words in everything.events}:
+        debugger = Leaving(event)
+        scheduler = AsyncScheduler(clock=VirtualClock(), debugger=debugger)
+        scheduler.start(main)
+        last = next(n for n, words in enumerate(everything.events) if words.startswith(event))
+        assert debugger.events == everything.events[: last + 1]
+
+
+def test_when_the_last_debugger_has_failed_the_loop_is_as_fast_as_without(capsys):
+    class Failing:
+        def before_task_step(self, task):
+            raise ValueError
+
+    async def main():
+        await sleep(1)
+        return current_scheduler()._hooks
+
+    assert AsyncScheduler(clock=VirtualClock(), debugger=Failing()).start(main) is None
+    assert "was removed" in capsys.readouterr().err
+
+
+def test_a_sleep_that_was_cancelled_is_forgotten():
+    async def main():
+        for _ in range(10):
+            with CancelScope(seconds=1):
+                await sleep(5)
+        return current_scheduler()._hooks._asleep
+
+    assert AsyncScheduler(clock=VirtualClock(), debugger=Recorder()).start(main) == {}
+
+
+def test_a_run_that_breaks_off_has_ended_too():
+    async def main():
+        await suspend(lambda task, error: False, "what never comes")
+
+    recorder = Recorder()
+    with pytest.raises(DeadlockError):
+        AsyncScheduler(debugger=recorder).start(main)
+    assert recorder.events[-1] == "on_exit"
 
 
 def test_a_class_in_place_of_a_debugger_is_a_clear_error():

@@ -668,3 +668,36 @@ def test_a_poller_without_a_descriptor_says_so():
     with AsyncScheduler(poller=SelectorPoller()) as loop:
         loop.start(main, loop=False)
         assert loop.fileno() >= 0
+
+
+def test_a_deadline_may_be_further_away_than_a_poller_can_wait():
+    async def main():
+        month = spawn_task(sleep, 30 * 86_400)
+        left, right = socket.socketpair()
+        with left, right:
+            right.send(b"x")
+            await wait_readable(left)
+        month.cancel()
+
+    AsyncScheduler().start(main)
+
+
+def test_what_has_a_descriptor_can_be_waited_for_as_well(run):
+    async def main():
+        left, right = socket.socketpair()
+        with left, right:
+            await wait_writable(left)
+            right.send(b"x")
+            await wait_readable(left)
+            reader = spawn_task(wait_readable, right)
+            await wait_all_tasks_blocked()
+            notify_closing(right)
+            with pytest.raises(ResourceClosed):
+                await reader.join()
+        with pytest.raises(ValueError, match="has no open descriptor"):
+            await wait_readable(left)
+        with pytest.raises(TypeError, match="expected a descriptor, or an object that has one"):
+            await wait_writable("left")
+
+    with pytest.raises(ResourceClosed):
+        run(main)

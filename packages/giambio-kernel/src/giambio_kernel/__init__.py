@@ -31,6 +31,7 @@ from ._errors import add_siblings as add_siblings
 from ._errors import siblings as siblings
 from ._hooks import Hooks as Hooks
 from ._interrupt import interrupt_free_packages as interrupt_free_packages
+from ._io import HasFileno as HasFileno
 from ._io import IOHandle as IOHandle
 from ._loop import Policy as Policy
 from ._poller import Poller as Poller

@@ -37,7 +37,8 @@ class Hooks:
             try:
                 method(*args)
             except Exception:
-                self.debuggers.remove(debugger)
+                if debugger in self.debuggers:  # it may have gone by itself
+                    self.debuggers.remove(debugger)
                 import traceback  # only when things go wrong: it is slow to import
 
                 print(
@@ -68,6 +69,7 @@ class Hooks:
 
     def before_task_step(self, task: Task[Any]) -> None:
         """A task is about to run until it waits or gives way."""
+        self._asleep.pop(task, None)  # if it was, something else has woken it
         self._tell("before_task_step", task)
 
     def after_task_step(self, task: Task[Any]) -> None:

@@ -27,7 +27,7 @@ the number, and closing it afterwards leaves its successor alone.
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 from ._current import get_running
 from ._errors import ResourceBusy, ResourceClosed
@@ -44,6 +44,25 @@ if TYPE_CHECKING:
 _READERS_CARE: Final = READ | URGENT | ERROR | HANGUP | READ_HANGUP
 _WRITERS_CARE: Final = WRITE | ERROR | HANGUP
 _STICKY: Final = URGENT | ERROR | HANGUP | READ_HANGUP
+
+
+class HasFileno(Protocol):
+    """What has a descriptor: a socket or a file of the standard library, for example."""
+
+    def fileno(self) -> int: ...
+
+
+def as_descriptor(source: int | HasFileno) -> int:
+    """Return the descriptor that *source* is, or has."""
+    if isinstance(source, int):
+        fd = source
+    elif hasattr(source, "fileno"):
+        fd = source.fileno()
+    else:
+        raise TypeError(f"expected a descriptor, or an object that has one, not {source!r}")
+    if fd < 0:
+        raise ValueError(f"{source!r} has no open descriptor")
+    return fd
 
 
 class IOHandle:
@@ -228,8 +247,9 @@ class Descriptors:
     def fileno(self) -> int:
         return self._poller.fileno()
 
-    def borrow(self, fd: int) -> IOHandle:
+    def borrow(self, source: int | HasFileno) -> IOHandle:
         """Return a handle to wait once on a descriptor that is not ours, level-triggered."""
+        fd = as_descriptor(source)
         handle = self._handles.get(fd)
         if handle is None:
             return IOHandle(self, fd, owned=False)
@@ -305,9 +325,9 @@ class Descriptors:
             self._forget(handle)
         handle._mask = mask
 
-    def close_fd(self, fd: int) -> None:
-        """Forget whatever is known under the number *fd*, which is about to be closed."""
-        handle = self._handles.get(fd)
+    def close_fd(self, source: int | HasFileno) -> None:
+        """Forget whatever is known under the number of *source*, which is about to be closed."""
+        handle = self._handles.get(as_descriptor(source))
         if handle is not None:
             self.close_handle(handle)
 

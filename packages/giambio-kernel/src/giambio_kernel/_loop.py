@@ -42,6 +42,9 @@ _CREDIT = 64
 _LONGEST_STRETCH = 64
 _STRETCH_SECONDS = 0.00025
 
+# In seconds. Pollers take only so much, epoll 24 days; after that the loop just looks again.
+_LONGEST_WAIT = 86_400.0
+
 
 class Policy(Protocol):
     """Decides which ready task runs next. Asked only when there is a choice."""
@@ -155,6 +158,8 @@ class Loop:
             return
         if timeout is not None and timeout < wait:
             wait = timeout
+        if _LONGEST_WAIT < wait < INFINITY:
+            wait = _LONGEST_WAIT
         inbox = self._inbox
         inbox.arm()
         slept = not self._io._handles
@@ -280,6 +285,8 @@ class Loop:
 
     def _run_watched_steps(self, limit: int) -> None:
         """The same with hooks and policy."""
+        if self._hooks is not None and not self._hooks.debuggers:
+            self._hooks = None  # the last one has failed
         ready = self._ready
         for _ in range(limit):
             if not ready:
@@ -307,10 +314,10 @@ class Loop:
                 self._end(task)
                 continue
             self.current = NOWHERE
-            if self._hooks is not None:
-                self._hooks.after_task_step(task)
+            if (hooks := self._hooks) is not None:
+                hooks.after_task_step(task)
                 if task._abort is abort_sleep:
-                    self._hooks.fell_asleep(task)
+                    hooks.fell_asleep(task)
             if signal is AGAIN:
                 ready.append(task)
                 if task._due < task._armed:

@@ -599,6 +599,8 @@ class AsyncScheduler(Loop):
             task.wake_value = "the loop broke off"
         self._root._tasks = self._system._tasks = None
         self._ready.clear()
+        if self._hooks is not None:
+            self._hooks.on_exit()
 
     def _enter(self) -> None:
         """Begin to drive the loop."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
 
 from ._clock import INFINITY
 from ._current import current_scheduler, current_task, get_running
-from ._io import IOHandle
+from ._io import HasFileno, IOHandle, as_descriptor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
@@ -357,16 +357,19 @@ OUTSIDE_WORLD: Final = _OutsideWorld()
 
 
 @trap
-def wait_readable(source: int | IOHandle) -> Generator[Signal, Task[Any], None]:
+def wait_readable(source: int | HasFileno | IOHandle) -> Generator[Signal, Task[Any], None]:
     """Wait until a descriptor can be read, or has an end or an error to report.
 
     Args:
-        source: A descriptor, which is waited on level-triggered, once; or a handle that owns one
+        source: A descriptor, or an object with ``fileno()``, which is waited on level-triggered,
+            once; or a handle that owns one
             (see `open_handle`), which stays registered and may wake its reader spuriously.
 
     Raises:
         ResourceBusy: Another task waits to read from it.
         ResourceClosed: It was closed meanwhile, by `IOHandle.close` or `notify_closing`.
+        TypeError: It is no descriptor and has none.
+        ValueError: It is closed.
         OSError: The descriptor is not open, or of a kind that cannot be waited for, such as a file.
         RuntimeError: Not called from inside a loop.
 
@@ -380,15 +383,17 @@ def wait_readable(source: int | IOHandle) -> Generator[Signal, Task[Any], None]:
 
 
 @trap
-def wait_writable(source: int | IOHandle) -> Generator[Signal, Task[Any], None]:
+def wait_writable(source: int | HasFileno | IOHandle) -> Generator[Signal, Task[Any], None]:
     """Wait until a descriptor can be written to, or has an error to report.
 
     Args:
-        source: A descriptor or a handle, as for `wait_readable`.
+        source: A descriptor, what has one, or a handle, as for `wait_readable`.
 
     Raises:
         ResourceBusy: Another task waits to write to it.
         ResourceClosed: It was closed meanwhile, by `IOHandle.close` or `notify_closing`.
+        TypeError: It is no descriptor and has none.
+        ValueError: It is closed.
         OSError: The descriptor is not open, or of a kind that cannot be waited for, such as a file.
         RuntimeError: Not called from inside a loop.
 
@@ -401,29 +406,30 @@ def wait_writable(source: int | IOHandle) -> Generator[Signal, Task[Any], None]:
         raise task.take_wake_error()
 
 
-def notify_closing(fd: int) -> None:
+def notify_closing(source: int | HasFileno) -> None:
     """Tell the loop that a descriptor is about to be closed, and wake who waits for it.
 
     Args:
-        fd: The descriptor, still open. Tasks that wait for it get `ResourceClosed`.
+        source: The descriptor, or what has it, still open. Tasks that wait for it get
+            `ResourceClosed`.
 
     Raises:
         RuntimeError: Not called from inside a loop.
     """
-    current_scheduler()._io.close_fd(fd)
+    current_scheduler()._io.close_fd(source)
 
 
-def open_handle(fd: int) -> IOHandle:
+def open_handle(source: int | HasFileno) -> IOHandle:
     """Take charge of a descriptor, to wait for it many times at little cost.
 
     Args:
-        fd: A descriptor that nobody else waits for. It must be non-blocking and stay open until the
-            handle is closed.
+        source: A descriptor that nobody else waits for, or what has it. It must be non-blocking and
+            stay open until the handle is closed.
 
     Raises:
         RuntimeError: Not called from inside a loop.
     """
-    return IOHandle(current_scheduler()._io, fd, owned=True)
+    return IOHandle(current_scheduler()._io, as_descriptor(source), owned=True)
 
 
 # Tasks
