@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import giambio
-from giambio._stdio import StandardInput
+from giambio._files.stdio import StandardInput
 from giambio.testing import VirtualClock
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"

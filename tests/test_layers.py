@@ -44,6 +44,38 @@ KERNEL = [
     "__init__",
 ]
 
+# The parts of giambio, from the ground up: packages, and the files that are no part of one.
+GIAMBIO = [
+    "exceptions",
+    "_simulation",
+    "_selection",
+    "lowlevel",
+    "_pool",
+    "_timeouts",
+    "_combine",
+    "_signals",
+    "_sync",
+    "_channels",
+    "_retry",
+    "_policies",
+    "_threads",
+    "from_thread",
+    "_sockets",
+    "socket",
+    "_streams",
+    "_tls",
+    "_net",
+    "_files",
+    "_processes",
+    "_run",
+    "_workers",
+    "hosting",
+    "debug",
+    "testing",
+    "_command",
+    "__main__",
+]
+
 
 def module_imports(path: Path, package: str) -> list[tuple[str, list[str]]]:
     """Return what a file imports at run time: module names, and the names taken from each.
@@ -128,6 +160,20 @@ def test_the_kernel_is_built_from_the_ground_up():
         level = KERNEL.index(name.rpartition(".")[2])
         for other in imports:
             assert KERNEL.index(other.rpartition(".")[2]) < level, f"{name} imports {other}"
+
+
+def test_the_parts_of_giambio_are_built_from_the_ground_up():
+    def part(module: str) -> str:
+        return module.split(".")[1]
+
+    graph = internal("giambio")
+    # What is public stands in the package itself, which takes it from everywhere.
+    del graph["giambio.__init__"]
+    assert {part(name) for name in graph} == set(GIAMBIO), "the list above is out of date"
+    for name, imports in graph.items():
+        level = GIAMBIO.index(part(name))
+        for other in imports - {"giambio.__init__"}:
+            assert GIAMBIO.index(part(other)) <= level, f"{name} imports {other}"
 
 
 @pytest.mark.parametrize("package", SOURCES)

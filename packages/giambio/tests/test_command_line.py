@@ -19,9 +19,9 @@ import threading
 import pytest
 
 import giambio
-from giambio import _repl
-from giambio._cli import main as command_line
-from giambio._repl import Prompt
+from giambio._command import repl as _repl
+from giambio._command.cli import main as command_line
+from giambio._command.repl import Prompt
 from giambio._run import attachments
 
 PROGRAM = """
@@ -310,7 +310,7 @@ class TestInteract:
 ON_TERMINAL = """
 import fcntl, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-from giambio._cli import main
+from giambio._command.cli import main
 sys.exit(main([]))
 """
 

@@ -15,7 +15,7 @@ import threading
 import pytest
 
 import giambio
-from giambio._cli import main as command_line
+from giambio._command.cli import main as command_line
 from giambio.debug import Monitor
 from giambio.debug import _client as client
 from giambio.debug import _monitor as monitor_module

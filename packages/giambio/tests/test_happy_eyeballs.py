@@ -12,7 +12,7 @@ import pytest
 
 import giambio
 from giambio import socket
-from giambio._happy_eyeballs import connect_first, interleave_families
+from giambio._net.happy_eyeballs import connect_first, interleave_families
 from giambio.testing import assert_checkpoints, cancel_sweep, wait_all_tasks_blocked
 
 V4, V6 = stdlib.AF_INET, stdlib.AF_INET6
@@ -236,7 +236,7 @@ def test_connecting_to_a_name_tries_the_families_in_turn(run, monkeypatch):
         assert local is None
         return await script.connect(target)
 
-    monkeypatch.setattr("giambio._tcp._connect_one", connect_one)
+    monkeypatch.setattr("giambio._net.tcp._connect_one", connect_one)
 
     async def main():
         socket.set_resolver(Resolver("1::", "2::", "1.1.1.1"))
@@ -255,7 +255,7 @@ def test_a_local_address_leaves_its_family_to_be_tried(run, monkeypatch):
         seen.append((target[4][0], local[4]))
         return Connection("it")
 
-    monkeypatch.setattr("giambio._tcp._connect_one", connect_one)
+    monkeypatch.setattr("giambio._net.tcp._connect_one", connect_one)
 
     async def main():
         socket.set_resolver(Resolver("1::", "1.1.1.1"))
@@ -277,7 +277,7 @@ def test_the_scope_of_an_address_reaches_the_socket(run, monkeypatch):
         seen.append(target[4])
         return Connection("it")
 
-    monkeypatch.setattr("giambio._tcp._connect_one", connect_one)
+    monkeypatch.setattr("giambio._net.tcp._connect_one", connect_one)
     run(giambio.connect_tcp, "fe80::1%lo", 80)
     run(giambio.connect_tcp, f"fe80::1%{number}", 80)
     assert seen == [("fe80::1", 80, 0, number)] * 2

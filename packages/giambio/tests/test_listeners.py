@@ -10,7 +10,8 @@ import socket as stdlib
 import pytest
 
 import giambio
-from giambio import _tcp, socket
+from giambio import socket
+from giambio._net import tcp as _tcp
 from giambio.testing import assert_checkpoints
 
 

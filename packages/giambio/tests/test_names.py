@@ -27,7 +27,7 @@ def no_threads(monkeypatch):
     def refuse(job):
         raise AssertionError("a thread was asked for")
 
-    monkeypatch.setattr("giambio._threads.hand_over", refuse)
+    monkeypatch.setattr("giambio._threads.calls.hand_over", refuse)
 
 
 def answer(monkeypatch, function, *results):

@@ -20,7 +20,7 @@ from giambio import (
     ResourceClosed,
     open_pipe,
 )
-from giambio._stdio import StandardInput, StandardOutput
+from giambio._files.stdio import StandardInput, StandardOutput
 from giambio.testing import assert_checkpoints, cancel_sweep, wait_all_tasks_blocked
 
 LARGE = os.urandom(1 << 20)
@@ -304,7 +304,7 @@ class TestBothKinds:
 
     def test_they_are_streams(self, with_pipe):
         async def main(pipe):
-            from giambio._streams import ReceiveStream, SendStream, Stream
+            from giambio._streams.protocols import ReceiveStream, SendStream, Stream
 
             assert isinstance(pipe.send, SendStream)
             assert isinstance(pipe.receive, ReceiveStream)

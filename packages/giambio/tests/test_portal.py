@@ -22,7 +22,7 @@ from giambio import (
     run_in_thread,
     start_blocking_portal,
 )
-from giambio._portal import _Call, _Status
+from giambio._threads.portal import _Call, _Status
 from giambio.testing import assert_checkpoints, cancel_sweep, wait_all_tasks_blocked
 from giambio_kernel import current_scheduler, current_task, reschedule, suspend
 

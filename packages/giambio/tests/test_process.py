@@ -20,8 +20,8 @@ from giambio import (
     open_process,
     run_process,
 )
-from giambio._exit_watch import ExitWatch
-from giambio._process_group import ProcessGroup, _processes
+from giambio._processes.exit_watch import ExitWatch
+from giambio._processes.group import ProcessGroup, _processes
 from giambio.testing import assert_checkpoints, cancel_sweep, wait_all_tasks_blocked
 
 LARGE = os.urandom(1 << 20)
@@ -643,12 +643,12 @@ class TestProcessGroup:
             ([("Z", 4711), ("X", 4711)], False),
             ([], True),  # no such table on this system
         ):
-            monkeypatch.setattr("giambio._process_group._processes", partial(list, found))
+            monkeypatch.setattr("giambio._processes.group._processes", partial(list, found))
             assert group.lives() is lives
 
     def test_a_process_that_ends_while_it_is_looked_at_is_passed_over(self, monkeypatch):
         monkeypatch.setattr(
-            "giambio._process_group.iglob", lambda pattern: ["/proc/self/stat", "/proc/none/stat"]
+            "giambio._processes.group.iglob", lambda pattern: ["/proc/self/stat", "/proc/none/stat"]
         )
 
         assert _processes() == [("R", os.getpgrp())]

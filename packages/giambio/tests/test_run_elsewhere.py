@@ -28,8 +28,8 @@ from giambio import (
     run_in_process,
     run_process,
 )
-from giambio._remote import describe_main, pack, perform, set_main, unpack
-from giambio._worker import HEADER, serve
+from giambio._workers.remote import describe_main, pack, perform, set_main, unpack
+from giambio._workers.worker import HEADER, serve
 from giambio.testing import assert_checkpoints
 
 LARGE = b"x" * 300_000
@@ -325,7 +325,7 @@ class TestRunInInterpreter:
         interpreter = interpreters.create()
         code = (
             f"import math, sys; sys.path[:] = {sys.path!r}\n"
-            "from giambio._remote import pack, perform, set_main, unpack\n"
+            "from giambio._workers.remote import pack, perform, set_main, unpack\n"
             "set_main(None, None)\n"
             "assert unpack(perform(pack(math.factorial, (5,), {}))) == 120\n"
         )

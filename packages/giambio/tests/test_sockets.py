@@ -780,7 +780,7 @@ class TestAcceptingAndConnecting:
                 await giambio.sleep(1)
 
         async def main():
-            monkeypatch.setattr("giambio._socket_connect.wait_writable", wait_writable)
+            monkeypatch.setattr("giambio._sockets.connect.wait_writable", wait_writable)
             with stdlib.socket() as listener:
                 listener.bind(("127.0.0.1", 0))
                 listener.listen(0)
@@ -1066,7 +1066,7 @@ class TestNumericAddresses:
         def refuse(*args, **kwargs):
             raise AssertionError("a thread was used")
 
-        monkeypatch.setattr("giambio._names.run_in_thread", refuse)
+        monkeypatch.setattr("giambio._sockets.names.run_in_thread", refuse)
 
     def test_connecting_and_sending(self, run, no_threads):
         async def main():

@@ -20,12 +20,12 @@ from giambio import (
     CancelledError,
     CancelScope,
     DeadlockError,
-    _threadcache,
     default_thread_limiter,
     from_thread,
     run_in_thread,
 )
-from giambio._threads import Request, ThreadCall
+from giambio._threads import cache as _threadcache
+from giambio._threads.calls import Request, ThreadCall
 from giambio.testing import (
     assert_checkpoints,
     cancel_sweep,
@@ -818,7 +818,7 @@ class TestTheThreads:
     def test_the_modules_are_imported_when_used(self):
         script = """
             import sys, giambio
-            assert "giambio._threads" not in sys.modules
+            assert "giambio._threads.calls" not in sys.modules
             giambio.from_thread, giambio.run_in_thread
             slow = {"asyncio", "concurrent.futures", "inspect", "logging", "traceback", "subprocess"}
             print(sorted(slow & sys.modules.keys()))

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
+from typing import Any as _Any
 
 from giambio_kernel import AsyncScheduler as AsyncScheduler
 from giambio_kernel import CancelScope as CancelScope
@@ -30,26 +31,26 @@ from giambio_kernel import sleep_forever as sleep_forever
 from giambio_kernel import sleep_until as sleep_until
 
 from . import exceptions as exceptions
-from ._channels import ReceiveChannel as ReceiveChannel
-from ._channels import SendChannel as SendChannel
-from ._channels import open_memory_channel as open_memory_channel
+from ._channels.memory import ReceiveChannel as ReceiveChannel
+from ._channels.memory import SendChannel as SendChannel
+from ._channels.memory import open_memory_channel as open_memory_channel
+from ._channels.queues import Queue as Queue
 from ._combine import amap as amap
 from ._combine import as_completed as as_completed
 from ._combine import gather as gather
 from ._combine import race as race
-from ._condition import Condition as Condition
-from ._limiter import CapacityLimiter as CapacityLimiter
 from ._pool import Pool as Pool
 from ._pool import TaskStatus as TaskStatus
 from ._pool import create_pool as create_pool
-from ._queues import Queue as Queue
 from ._run import EventLoop as EventLoop
 from ._run import clock as clock
 from ._run import run as run
 from ._run import spawn as spawn
-from ._semaphore import Semaphore as Semaphore
-from ._sync import Event as Event
-from ._sync import Lock as Lock
+from ._sync.condition import Condition as Condition
+from ._sync.event import Event as Event
+from ._sync.limiter import CapacityLimiter as CapacityLimiter
+from ._sync.lock import Lock as Lock
+from ._sync.semaphore import Semaphore as Semaphore
 from ._timeouts import skip_after as skip_after
 from ._timeouts import skip_at as skip_at
 from ._timeouts import with_timeout as with_timeout
@@ -73,171 +74,171 @@ if TYPE_CHECKING:
     from . import lowlevel as lowlevel
     from . import socket as socket
     from . import testing as testing
-    from ._barrier import Barrier as Barrier
-    from ._blocking import BlockingSide as BlockingSide
-    from ._blocking_portal import start_blocking_portal as start_blocking_portal
-    from ._bridge import ThreadQueue as ThreadQueue
-    from ._broadcast import Broadcast as Broadcast
-    from ._buffered import BufferedStream as BufferedStream
-    from ._files import AsyncFile as AsyncFile
-    from ._files import open_file as open_file
-    from ._files import wrap_file as wrap_file
-    from ._framing import DelimitedStream as DelimitedStream
-    from ._framing import LengthPrefixedStream as LengthPrefixedStream
-    from ._futures import await_future as await_future
-    from ._generators import GeneratorChannel as GeneratorChannel
-    from ._generators import as_channel as as_channel
-    from ._ordered_queues import LifoQueue as LifoQueue
-    from ._ordered_queues import PriorityQueue as PriorityQueue
-    from ._path import Path as Path
-    from ._pipes import PipeReceiveStream as PipeReceiveStream
-    from ._pipes import PipeSendStream as PipeSendStream
-    from ._pipes import open_pipe as open_pipe
+    from ._channels.blocking_side import BlockingSide as BlockingSide
+    from ._channels.broadcast import Broadcast as Broadcast
+    from ._channels.generators import GeneratorChannel as GeneratorChannel
+    from ._channels.generators import as_channel as as_channel
+    from ._channels.ordered_queues import LifoQueue as LifoQueue
+    from ._channels.ordered_queues import PriorityQueue as PriorityQueue
+    from ._channels.select import Selected as Selected
+    from ._channels.select import after as after
+    from ._channels.select import merge as merge
+    from ._channels.select import select as select
+    from ._channels.select import sending as sending
+    from ._channels.subscription import Subscription as Subscription
+    from ._channels.thread_queue import ThreadQueue as ThreadQueue
+    from ._files.file import AsyncFile as AsyncFile
+    from ._files.file import open_file as open_file
+    from ._files.file import wrap_file as wrap_file
+    from ._files.path import Path as Path
+    from ._files.pipes import PipeReceiveStream as PipeReceiveStream
+    from ._files.pipes import PipeSendStream as PipeSendStream
+    from ._files.pipes import open_pipe as open_pipe
+    from ._files.stdio import StandardInput as StandardInput
+    from ._files.stdio import StandardOutput as StandardOutput
+    from ._files.stdio import open_stderr as open_stderr
+    from ._files.stdio import open_stdin as open_stdin
+    from ._files.stdio import open_stdout as open_stdout
+    from ._files.temporary import TemporaryDirectory as TemporaryDirectory
+    from ._files.temporary import open_temporary_file as open_temporary_file
+    from ._net.server import Server as Server
+    from ._net.server import serve_listeners as serve_listeners
+    from ._net.tcp import connect_tcp as connect_tcp
+    from ._net.tcp import open_tcp_listeners as open_tcp_listeners
+    from ._net.tcp import serve_tcp as serve_tcp
+    from ._net.udp import UDPConnection as UDPConnection
+    from ._net.udp import UDPEndpoint as UDPEndpoint
+    from ._net.udp import connect_udp as connect_udp
+    from ._net.udp import open_udp_endpoint as open_udp_endpoint
+    from ._net.unix import connect_unix as connect_unix
+    from ._net.unix import open_unix_listener as open_unix_listener
+    from ._net.unix import serve_unix as serve_unix
     from ._policies import Tick as Tick
     from ._policies import cleanup as cleanup
     from ._policies import every as every
-    from ._portal import Portal as Portal
-    from ._portal import open_portal as open_portal
-    from ._process import Process as Process
-    from ._process import open_process as open_process
-    from ._ratelimit import RateLimit as RateLimit
+    from ._processes.process import Process as Process
+    from ._processes.process import open_process as open_process
+    from ._processes.run import ProcessFailed as ProcessFailed
+    from ._processes.run import run_process as run_process
     from ._retry import Attempt as Attempt
     from ._retry import exponential as exponential
     from ._retry import retry as retry
-    from ._run_in_interpreter import default_interpreter_limiter as default_interpreter_limiter
-    from ._run_in_interpreter import run_in_interpreter as run_in_interpreter
-    from ._run_in_process import default_process_limiter as default_process_limiter
-    from ._run_in_process import run_in_process as run_in_process
-    from ._run_process import ProcessFailed as ProcessFailed
-    from ._run_process import run_process as run_process
-    from ._rwlock import RWLock as RWLock
-    from ._select import Selected as Selected
-    from ._select import after as after
-    from ._select import merge as merge
-    from ._select import select as select
-    from ._select import sending as sending
-    from ._server import Server as Server
-    from ._server import serve_listeners as serve_listeners
     from ._signals import SignalReceiver as SignalReceiver
     from ._signals import open_signal_receiver as open_signal_receiver
-    from ._stdio import StandardInput as StandardInput
-    from ._stdio import StandardOutput as StandardOutput
-    from ._stdio import open_stderr as open_stderr
-    from ._stdio import open_stdin as open_stdin
-    from ._stdio import open_stdout as open_stdout
-    from ._streams import HalfCloseableStream as HalfCloseableStream
-    from ._streams import ReceiveStream as ReceiveStream
-    from ._streams import SendStream as SendStream
-    from ._streams import StapledStream as StapledStream
-    from ._streams import Stream as Stream
-    from ._subscription import Subscription as Subscription
-    from ._tcp import connect_tcp as connect_tcp
-    from ._tcp import open_tcp_listeners as open_tcp_listeners
-    from ._tcp import serve_tcp as serve_tcp
-    from ._temporary import TemporaryDirectory as TemporaryDirectory
-    from ._temporary import open_temporary_file as open_temporary_file
-    from ._text import TextStream as TextStream
-    from ._threads import default_thread_limiter as default_thread_limiter
-    from ._threads import run_in_thread as run_in_thread
-    from ._tls import TLSStream as TLSStream
-    from ._tls_socket import TLSSocket as TLSSocket
-    from ._udp import UDPConnection as UDPConnection
-    from ._udp import UDPEndpoint as UDPEndpoint
-    from ._udp import connect_udp as connect_udp
-    from ._udp import open_udp_endpoint as open_udp_endpoint
-    from ._unix import connect_unix as connect_unix
-    from ._unix import open_unix_listener as open_unix_listener
-    from ._unix import serve_unix as serve_unix
-    from ._value import Value as Value
+    from ._sockets.tls_socket import TLSSocket as TLSSocket
+    from ._streams.buffered import BufferedStream as BufferedStream
+    from ._streams.framing import DelimitedStream as DelimitedStream
+    from ._streams.framing import LengthPrefixedStream as LengthPrefixedStream
+    from ._streams.protocols import HalfCloseableStream as HalfCloseableStream
+    from ._streams.protocols import ReceiveStream as ReceiveStream
+    from ._streams.protocols import SendStream as SendStream
+    from ._streams.protocols import StapledStream as StapledStream
+    from ._streams.protocols import Stream as Stream
+    from ._streams.text import TextStream as TextStream
+    from ._sync.barrier import Barrier as Barrier
+    from ._sync.ratelimit import RateLimit as RateLimit
+    from ._sync.rwlock import RWLock as RWLock
+    from ._sync.value import Value as Value
+    from ._threads.calls import default_thread_limiter as default_thread_limiter
+    from ._threads.calls import run_in_thread as run_in_thread
+    from ._threads.futures import await_future as await_future
+    from ._threads.portal import Portal as Portal
+    from ._threads.portal import open_portal as open_portal
+    from ._tls.stream import TLSStream as TLSStream
+    from ._workers.blocking_portal import start_blocking_portal as start_blocking_portal
+    from ._workers.in_interpreter import default_interpreter_limiter as default_interpreter_limiter
+    from ._workers.in_interpreter import run_in_interpreter as run_in_interpreter
+    from ._workers.in_process import default_process_limiter as default_process_limiter
+    from ._workers.in_process import run_in_process as run_in_process
     from .socket import AsyncSocket as AsyncSocket
     from .socket import wrap_socket as wrap_socket
 
 __version__ = "0.1.0"
 
 _LAZY = {
-    "after": "_select",
-    "as_channel": "_generators",
-    "AsyncFile": "_files",
+    "after": "_channels.select",
+    "as_channel": "_channels.generators",
+    "AsyncFile": "_files.file",
     "AsyncSocket": "socket",
     "Attempt": "_retry",
-    "await_future": "_futures",
-    "Barrier": "_barrier",
-    "BlockingSide": "_blocking",
-    "Broadcast": "_broadcast",
-    "BufferedStream": "_buffered",
+    "await_future": "_threads.futures",
+    "Barrier": "_sync.barrier",
+    "BlockingSide": "_channels.blocking_side",
+    "Broadcast": "_channels.broadcast",
+    "BufferedStream": "_streams.buffered",
     "cleanup": "_policies",
-    "connect_tcp": "_tcp",
-    "connect_udp": "_udp",
-    "connect_unix": "_unix",
+    "connect_tcp": "_net.tcp",
+    "connect_udp": "_net.udp",
+    "connect_unix": "_net.unix",
     "debug": "",
-    "default_interpreter_limiter": "_run_in_interpreter",
-    "default_process_limiter": "_run_in_process",
-    "default_thread_limiter": "_threads",
-    "DelimitedStream": "_framing",
+    "default_interpreter_limiter": "_workers.in_interpreter",
+    "default_process_limiter": "_workers.in_process",
+    "default_thread_limiter": "_threads.calls",
+    "DelimitedStream": "_streams.framing",
     "every": "_policies",
     "exponential": "_retry",
     "from_thread": "",
-    "GeneratorChannel": "_generators",
-    "HalfCloseableStream": "_streams",
+    "GeneratorChannel": "_channels.generators",
+    "HalfCloseableStream": "_streams.protocols",
     "hosting": "",
-    "LengthPrefixedStream": "_framing",
-    "LifoQueue": "_ordered_queues",
+    "LengthPrefixedStream": "_streams.framing",
+    "LifoQueue": "_channels.ordered_queues",
     "lowlevel": "",
-    "merge": "_select",
-    "open_file": "_files",
-    "open_pipe": "_pipes",
-    "open_portal": "_portal",
-    "open_process": "_process",
+    "merge": "_channels.select",
+    "open_file": "_files.file",
+    "open_pipe": "_files.pipes",
+    "open_portal": "_threads.portal",
+    "open_process": "_processes.process",
     "open_signal_receiver": "_signals",
-    "open_stderr": "_stdio",
-    "open_stdin": "_stdio",
-    "open_stdout": "_stdio",
-    "open_tcp_listeners": "_tcp",
-    "open_temporary_file": "_temporary",
-    "open_udp_endpoint": "_udp",
-    "open_unix_listener": "_unix",
-    "Path": "_path",
-    "PipeReceiveStream": "_pipes",
-    "PipeSendStream": "_pipes",
-    "Portal": "_portal",
-    "PriorityQueue": "_ordered_queues",
-    "Process": "_process",
-    "ProcessFailed": "_run_process",
-    "RateLimit": "_ratelimit",
-    "ReceiveStream": "_streams",
+    "open_stderr": "_files.stdio",
+    "open_stdin": "_files.stdio",
+    "open_stdout": "_files.stdio",
+    "open_tcp_listeners": "_net.tcp",
+    "open_temporary_file": "_files.temporary",
+    "open_udp_endpoint": "_net.udp",
+    "open_unix_listener": "_net.unix",
+    "Path": "_files.path",
+    "PipeReceiveStream": "_files.pipes",
+    "PipeSendStream": "_files.pipes",
+    "Portal": "_threads.portal",
+    "PriorityQueue": "_channels.ordered_queues",
+    "Process": "_processes.process",
+    "ProcessFailed": "_processes.run",
+    "RateLimit": "_sync.ratelimit",
+    "ReceiveStream": "_streams.protocols",
     "retry": "_retry",
-    "run_in_interpreter": "_run_in_interpreter",
-    "run_in_process": "_run_in_process",
-    "run_in_thread": "_threads",
-    "run_process": "_run_process",
-    "RWLock": "_rwlock",
-    "select": "_select",
-    "Selected": "_select",
-    "sending": "_select",
-    "SendStream": "_streams",
-    "serve_listeners": "_server",
-    "serve_tcp": "_tcp",
-    "serve_unix": "_unix",
-    "Server": "_server",
+    "run_in_interpreter": "_workers.in_interpreter",
+    "run_in_process": "_workers.in_process",
+    "run_in_thread": "_threads.calls",
+    "run_process": "_processes.run",
+    "RWLock": "_sync.rwlock",
+    "select": "_channels.select",
+    "Selected": "_channels.select",
+    "sending": "_channels.select",
+    "SendStream": "_streams.protocols",
+    "serve_listeners": "_net.server",
+    "serve_tcp": "_net.tcp",
+    "serve_unix": "_net.unix",
+    "Server": "_net.server",
     "SignalReceiver": "_signals",
     "socket": "",
-    "StandardInput": "_stdio",
-    "StandardOutput": "_stdio",
-    "StapledStream": "_streams",
-    "start_blocking_portal": "_blocking_portal",
-    "Stream": "_streams",
-    "Subscription": "_subscription",
-    "TemporaryDirectory": "_temporary",
+    "StandardInput": "_files.stdio",
+    "StandardOutput": "_files.stdio",
+    "StapledStream": "_streams.protocols",
+    "start_blocking_portal": "_workers.blocking_portal",
+    "Stream": "_streams.protocols",
+    "Subscription": "_channels.subscription",
+    "TemporaryDirectory": "_files.temporary",
     "testing": "",
-    "TextStream": "_text",
-    "ThreadQueue": "_bridge",
+    "TextStream": "_streams.text",
+    "ThreadQueue": "_channels.thread_queue",
     "Tick": "_policies",
-    "TLSSocket": "_tls_socket",
-    "TLSStream": "_tls",
-    "UDPConnection": "_udp",
-    "UDPEndpoint": "_udp",
-    "Value": "_value",
-    "wrap_file": "_files",
+    "TLSSocket": "_sockets.tls_socket",
+    "TLSStream": "_tls.stream",
+    "UDPConnection": "_net.udp",
+    "UDPEndpoint": "_net.udp",
+    "Value": "_sync.value",
+    "wrap_file": "_files.file",
     "wrap_socket": "socket",
 }
 
@@ -248,6 +249,7 @@ def __getattr__(name: str) -> object:
     home = _LAZY[name]
     if home:
         value = getattr(_import_module(f"{__name__}.{home}"), name)
+        _show_as_public(value)
     else:
         value = _import_module(f"{__name__}.{name}")
     globals()[name] = value  # the next time it is found without this function
@@ -261,8 +263,13 @@ def __dir__() -> list[str]:
 # Ctrl+C does not tear the library apart; see `giambio_kernel`.
 _interrupt_free_packages.add(__name__)
 
-# Tracebacks, reprs and pickles show where a name is public, not the file that it lives in.
+
+def _show_as_public(value: _Any) -> None:
+    """Let tracebacks, reprs and pickles show where a name is public, not the file it lives in."""
+    if str(getattr(value, "__module__", "")).startswith(__name__ + "._"):
+        value.__module__ = __name__
+
+
 for _name in [name for name in globals() if not name.startswith("_")]:
-    if str(getattr(globals()[_name], "__module__", "")).startswith(__name__ + "._"):
-        globals()[_name].__module__ = __name__
+    _show_as_public(globals()[_name])
 del _name

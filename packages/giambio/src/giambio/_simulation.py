@@ -24,7 +24,7 @@ NETWORK: Final = object()
 """The key of the `Network` that sockets and names belong to."""
 
 THREADS: Final = object()
-"""The key of a function that stands in for `giambio._threadcache.hand_over`."""
+"""The key of a function that stands in for `giambio._threads.cache.hand_over`."""
 
 REFUSE: Final = object()
 """The key of a function that is told of what cannot be simulated, and raises `EscapedSimulation`."""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from giambio_kernel import current_task
 
-from ._threadcache import current_job
-from ._threads import Request, ThreadCall
+from ._threads.cache import current_job
+from ._threads.calls import Request, ThreadCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -13,19 +13,19 @@ import socket as _stdlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ._async_socket import AsyncSocket as AsyncSocket
-from ._names import Resolver as Resolver
-from ._names import SystemResolver as SystemResolver
-from ._names import getaddrinfo as getaddrinfo
-from ._names import getnameinfo as getnameinfo
-from ._names import set_resolver as set_resolver
 from ._simulation import simulated_network
+from ._sockets.async_socket import AsyncSocket as AsyncSocket
+from ._sockets.names import Resolver as Resolver
+from ._sockets.names import SystemResolver as SystemResolver
+from ._sockets.names import getaddrinfo as getaddrinfo
+from ._sockets.names import getnameinfo as getnameinfo
+from ._sockets.names import set_resolver as set_resolver
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ._socket_base import Data
-    from ._socket_constants import *  # noqa: F403
+    from ._sockets.base import Data
+    from ._sockets.constants import *  # noqa: F403
 
     def __getattr__(name: str) -> int: ...  # constants that only some systems have
 else:
@@ -57,7 +57,7 @@ def wrap_socket(sock: _stdlib.socket) -> AsyncSocket:
     # Nobody has a TLS socket without having imported the module, which is slow.
     ssl = sys.modules.get("ssl")
     if ssl is not None and isinstance(sock, ssl.SSLSocket):
-        from ._tls_socket import TLSSocket
+        from ._sockets.tls_socket import TLSSocket
 
         return TLSSocket(sock)
     return AsyncSocket(sock)

@@ -13,10 +13,10 @@ import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from giambio._limiter import CapacityLimiter
 from giambio._pool import Pool
-from giambio._rwlock import RWLock
-from giambio._sync import Lock
+from giambio._sync.limiter import CapacityLimiter
+from giambio._sync.lock import Lock
+from giambio._sync.rwlock import RWLock
 from giambio_kernel import DeadlockError, current_scheduler, reschedule
 
 from ._tree import format_place

@@ -17,9 +17,9 @@ from giambio._pool import create_pool
 from giambio_kernel import sleep, sleep_forever
 
 if TYPE_CHECKING:
-    from giambio._async_socket import AsyncSocket
+    from giambio._net.server import Server
     from giambio._pool import TaskStatus
-    from giambio._server import Server
+    from giambio._sockets.async_socket import AsyncSocket
 
 _CHUNK = 65536
 # How much later each of many pieces is sent, in seconds, or the system would put them together again.
@@ -93,7 +93,7 @@ async def serve_fault_proxy(
         if not (line.piece >= 1 and line.delay >= 0 and line.limit >= 0):
             raise ValueError(f"pieces have at least 1 byte, delay and limit are at least 0: {line}")
 
-    from giambio._tcp import connect_tcp, serve_tcp  # most tests do without
+    from giambio._net.tcp import connect_tcp, serve_tcp  # most tests do without
 
     async def handler(client: AsyncSocket) -> None:
         try:

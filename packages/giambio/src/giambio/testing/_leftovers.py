@@ -15,9 +15,9 @@ from functools import wraps
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from giambio._channels import ReceiveChannel, SendChannel
-from giambio._queues import Queue
-from giambio._threads import ThreadCall
+from giambio._channels.memory import ReceiveChannel, SendChannel
+from giambio._channels.queues import Queue
+from giambio._threads.calls import ThreadCall
 from giambio_kernel import current_task
 
 if TYPE_CHECKING:
@@ -34,8 +34,9 @@ _HIDING = ("select_case", "select_sending")
 
 # Where giambio's primitives are.
 _MODULES = (
-    "_barrier", "_broadcast", "_channels", "_condition", "_limiter", "_ordered_queues", "_queues",
-    "_rwlock", "_semaphore", "_subscription", "_sync", "_value",
+    "_channels.broadcast", "_channels.memory", "_channels.ordered_queues", "_channels.queues",
+    "_channels.subscription", "_sync.barrier", "_sync.condition", "_sync.event", "_sync.limiter",
+    "_sync.lock", "_sync.rwlock", "_sync.semaphore", "_sync.value",
 )  # fmt: skip
 
 

@@ -7,8 +7,8 @@ import errno
 import os
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from giambio._socket_base import DONE
-from giambio._streams import StapledStream
+from giambio._sockets.base import DONE
+from giambio._streams.protocols import StapledStream
 from giambio.exceptions import ResourceBusy, ResourceClosed
 from giambio_kernel import (
     Task,
@@ -24,7 +24,7 @@ from giambio_kernel import (
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from giambio._socket_base import Data, Done
+    from giambio._sockets.base import Data, Done
 
 
 class _Pipe:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from giambio._sync import Event
+from giambio._sync.event import Event
 from giambio_kernel import checkpoint
 
 if TYPE_CHECKING:

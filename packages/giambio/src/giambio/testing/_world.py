@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from giambio import _threadcache
 from giambio._simulation import NETWORK, REFUSE, THREADS, EscapedSimulation
+from giambio._threads import cache as _threadcache
 from giambio_kernel import AsyncScheduler, DeadlockError, current_scheduler, format_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from giambio._threadcache import Job
+    from giambio._threads.cache import Job
     from giambio_kernel import Policy
 
     from ._simulated_network import SimulatedNetwork

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tasks hand items to one another with: channels, queues, broadcasts, and choosing among them."""

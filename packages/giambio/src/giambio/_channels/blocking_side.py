@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The side of a `ThreadQueue` that threads use: calls that block the thread."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from giambio.exceptions import EndOfChannel, TooSlowError
+from giambio_kernel import current_scheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .thread_queue import ThreadQueue
+
+T = TypeVar("T")
+
+
+class BlockingSide(Generic[T]):
+    """What threads use of a `ThreadQueue`: its ``blocking``.
+
+    ``for item in queue.blocking`` gets items until the queue is closed and empty.
+    """
+
+    __slots__ = ("_queue",)
+
+    def __init__(self, queue: ThreadQueue[T]) -> None:
+        self._queue = queue
+
+    def __repr__(self) -> str:
+        return f"<blocking side of {self._queue!r}>"
+
+    def put(self, item: T, timeout: float | None = None) -> None:
+        """Put an item into the queue, blocking the thread until there is room for it.
+
+        Args:
+            item: The item.
+            timeout: How long to wait at most, in real seconds. Zero does not wait, ``None`` waits as
+                long as it takes.
+
+        Raises:
+            TooSlowError: There was no room in time. The item was not put.
+            ResourceClosed: The queue is closed, or was meanwhile.
+            RuntimeError: This is the thread of the loop, which would stop for everybody.
+        """
+        queue = self._queue
+        self._refuse_in_loop("put")
+        with queue._mutex:
+            queue._threads_putting += 1
+            try:
+                queue._not_full.wait_for(
+                    lambda: queue._closed or len(queue._items) < queue._room, timeout
+                )
+            except BaseException:  # Ctrl+C; if this thread was notified, another one can go on
+                queue._not_full.notify()
+                raise
+            finally:
+                queue._threads_putting -= 1
+            if queue._closed:
+                raise queue._closed_error()
+            if len(queue._items) >= queue._room:
+                raise TooSlowError(f"{queue!r} had no room within {timeout:g} s")
+            queue._items.append(item)
+            queue._not_empty.notify()
+            queue._ask_to_serve()
+
+    def get(self, timeout: float | None = None) -> T:
+        """Take an item out of the queue, blocking the thread until there is one.
+
+        Args:
+            timeout: How long to wait at most, in real seconds. Zero does not wait, ``None`` waits as
+                long as it takes.
+
+        Raises:
+            TooSlowError: There was no item in time.
+            EndOfChannel: The queue is closed and empty.
+            RuntimeError: This is the thread of the loop, which would stop for everybody.
+        """
+        queue = self._queue
+        self._refuse_in_loop("get")
+        with queue._mutex:
+            queue._threads_getting += 1
+            try:
+                queue._not_empty.wait_for(lambda: queue._items or queue._closed, timeout)
+            except BaseException:
+                queue._not_empty.notify()
+                raise
+            finally:
+                queue._threads_getting -= 1
+            if not queue._items:
+                if queue._closed:
+                    raise queue._end()
+                raise TooSlowError(f"{queue!r} had no item within {timeout:g} s")
+            item = queue._items.popleft()
+            queue._not_full.notify()
+            queue._ask_to_serve()
+            return item
+
+    def __iter__(self) -> Iterator[T]:
+        while True:
+            try:
+                yield self.get()
+            except EndOfChannel:
+                return
+
+    def close(self, *, drain: bool = True) -> list[T]:
+        """Close the queue. See `ThreadQueue.close`."""
+        return self._queue.close(drain=drain)
+
+    def _refuse_in_loop(self, verb: str) -> None:
+        # A queue that no task has used yet may be about to be used by this one.
+        if self._queue._thread in (0, threading.get_ident()) and _in_a_step():
+            raise RuntimeError(
+                f"blocking.{verb}() would stop the loop and all its tasks: a task must use "
+                f"'await queue.{verb}()'"
+            )
+
+
+def _in_a_step() -> bool:
+    try:
+        current_scheduler()
+    except RuntimeError:
+        return False
+    return True

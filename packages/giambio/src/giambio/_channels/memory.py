@@ -1,0 +1,403 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Memory channels: a way for items from some tasks to others, with two ends that can be closed."""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
+
+from giambio._selection import Case, selecting, settle, settle_all, settle_task
+from giambio.exceptions import EndOfChannel, ResourceBroken, ResourceClosed, WouldBlock
+from giambio_kernel import (
+    PARKED,
+    Signal,
+    Task,
+    WaitQueue,
+    break_all,
+    enqueue,
+    get_running,
+    replenish,
+    reschedule,
+    trap,
+    unpark,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+T = TypeVar("T")
+
+INFINITY = float("inf")
+
+
+class ChannelStatistics(NamedTuple):
+    """What is known of a memory channel."""
+
+    items_buffered: int
+    """How many items were sent and not received yet."""
+    capacity: float
+    """How many of them there may be."""
+    open_senders: int
+    """How many ends to send into are open."""
+    open_receivers: int
+    """How many ends to receive from are open."""
+    tasks_waiting_to_send: int
+    """How many tasks wait for room."""
+    tasks_waiting_to_receive: int
+    """How many tasks wait for an item."""
+
+
+class _Channel(Generic[T]):
+    """What the ends of a channel share.
+
+    Invariants: nobody waits to receive while there is an item, buffered or offered; nobody waits to
+    send while there is room. So of the two queues at most one has somebody in it, except for a task
+    that selects between sending and receiving and stands in both.
+    """
+
+    __slots__ = (
+        "capacity", "items", "receivers", "receivers_waiting", "room", "senders", "senders_waiting",
+    )  # fmt: skip
+
+    capacity: float
+    # How many items may be buffered: the capacity, or -1 when nobody can receive any more, so that
+    # sending need not look twice.
+    room: float
+    items: deque[T]
+    # How many ends of each kind are open.
+    senders: int
+    receivers: int
+    # Each waiting task with the end that it uses, and the item that it sends.
+    senders_waiting: WaitQueue
+    # Each waiting task with the end that it uses.
+    receivers_waiting: WaitQueue
+
+    def __init__(self, capacity: float) -> None:
+        self.capacity = self.room = capacity
+        self.items = deque()
+        self.senders = self.receivers = 0
+        self.senders_waiting = {}
+        self.receivers_waiting = {}
+
+    def statistics(self) -> ChannelStatistics:
+        return ChannelStatistics(
+            len(self.items),
+            self.capacity,
+            self.senders,
+            self.receivers,
+            len(self.senders_waiting),
+            len(self.receivers_waiting),
+        )
+
+
+# What an end that was closed leads to: nothing can be sent or received there, and nobody ever waits.
+_SHUT: _Channel[Any] = _Channel(-1)
+
+
+class _End(Generic[T]):
+    """What the two kinds of ends have in common."""
+
+    __slots__ = ("__weakref__", "_channel", "_way")
+
+    # Invariant: where operations go, the channel while this end is open and then the one that is shut.
+    # So they need not ask whether it is open, but find that they can do nothing, and then why.
+    _way: _Channel[T]
+
+    def __init__(self, channel: _Channel[T]) -> None:
+        self._channel = self._way = channel
+
+    def __repr__(self) -> str:
+        channel = self._channel
+        state = "closed" if self.closed else "open"
+        return (
+            f"<{type(self).__name__} at {id(self):#x}, {state}, {len(channel.items)} of "
+            f"{channel.capacity:g} buffered, {len(channel.senders_waiting)} waiting to send, "
+            f"{len(channel.receivers_waiting)} to receive>"
+        )
+
+    def close(self) -> None:
+        """Close this end. Closing twice is fine."""
+        raise NotImplementedError
+
+    @property
+    def closed(self) -> bool:
+        """Whether this end was closed."""
+        return self._way is _SHUT
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def statistics(self) -> ChannelStatistics:
+        """Return how full the channel is, how many ends are open and how many tasks wait."""
+        return self._channel.statistics()
+
+    def _closed_error(self) -> ResourceClosed:
+        return ResourceClosed(f"this {type(self).__name__} was closed")
+
+    def _wake_own(self, waiting: WaitQueue, own: list[Task[Any]]) -> None:
+        """Tell the tasks that wait on this very end that it was closed."""
+        for task in own:
+            settle_task(task, waiting)
+            del waiting[task]
+            reschedule(task, error=self._closed_error())
+
+
+class SendChannel(_End[T]):
+    """The end of a memory channel that items are sent into. Made by `open_memory_channel`."""
+
+    __slots__ = ()
+
+    def __init__(self, channel: _Channel[T]) -> None:
+        super().__init__(channel)
+        channel.senders += 1
+
+    @trap
+    def send(self, item: T) -> Generator[Signal, Task[Any], None]:
+        """Send an item, waiting until there is room for it.
+
+        Args:
+            item: What to send.
+
+        Raises:
+            ResourceClosed: This end is closed, or was meanwhile.
+            ResourceBroken: No end to receive from is open any more.
+
+        Checkpoint: always. If it raises, the item was not sent.
+        """
+        scheduler = get_running()
+        scheduler.credit = credit = scheduler.credit - 1
+        if credit < 0 or scheduler.current.stopping:
+            yield from replenish().__await__()
+        channel = self._way
+        waiting = channel.receivers_waiting
+        if waiting:
+            if selecting:
+                settle(waiting)
+            unpark(waiting, item)
+        elif len(channel.items) < channel.room:
+            channel.items.append(item)
+        elif not channel.receivers:
+            raise self._why_not()
+        else:
+            enqueue(channel.senders_waiting, self, (self, item))
+            task = yield PARKED
+            if task.wake_error is not None:
+                raise task.take_wake_error()
+
+    def send_nowait(self, item: T) -> None:
+        """Send an item if that is possible at once.
+
+        Args:
+            item: What to send.
+
+        Raises:
+            WouldBlock: There is no room.
+            ResourceClosed: This end is closed.
+            ResourceBroken: No end to receive from is open any more.
+        """
+        channel = self._way
+        waiting = channel.receivers_waiting
+        if waiting:
+            if selecting:
+                settle(waiting)
+            unpark(waiting, item)
+        elif len(channel.items) < channel.room:
+            channel.items.append(item)
+        elif not channel.receivers:
+            raise self._why_not()
+        else:
+            raise WouldBlock("the channel is full")
+
+    def _why_not(self) -> Exception:
+        return self._closed_error() if self.closed else _broken_channel()
+
+    def select_sending(self, item: T) -> Case:
+        """Return the case of sending *item*, for `sending`."""
+        waiting = self._channel.senders_waiting
+        return Case(self, partial(self.send_nowait, item), waiting, (self, item))
+
+    def clone(self) -> SendChannel[T]:
+        """Return another end of the same kind; the channel ends when all of them are closed.
+
+        Raises:
+            ResourceClosed: This end is closed.
+        """
+        if self.closed:
+            raise self._closed_error()
+        return SendChannel(self._channel)
+
+    def close(self) -> None:
+        """Close this end. Closing twice is fine.
+
+        Tasks that wait to send through it get `ResourceClosed`. With the last one the channel ends:
+        what was sent can still be received.
+        """
+        if self.closed:
+            return
+        self._way = _SHUT
+        channel = self._channel
+        waiting = channel.senders_waiting
+        self._wake_own(waiting, [task for task, (end, _) in waiting.items() if end is self])
+        channel.senders -= 1
+        if not channel.senders:
+            if selecting:
+                settle_all(channel.receivers_waiting)
+            break_all(channel.receivers_waiting, _end_of_channel)
+
+
+class ReceiveChannel(_End[T]):
+    """The end of a memory channel that items are received from. Made by `open_memory_channel`.
+
+    ``async for item in channel`` receives until the channel ends.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, channel: _Channel[T]) -> None:
+        super().__init__(channel)
+        channel.receivers += 1
+
+    @trap
+    def receive(self) -> Generator[Signal, Task[Any], T]:
+        """Receive an item, waiting until there is one.
+
+        Returns:
+            The item that was sent first of those that are there.
+
+        Raises:
+            ResourceClosed: This end is closed, or was meanwhile.
+            EndOfChannel: All ends to send from are closed, and all that was sent was received.
+
+        Checkpoint: always. If it raises, no item was taken.
+        """
+        channel = self._way
+        item: T
+        if channel.items or channel.senders_waiting or not channel.senders:
+            # It need not wait, which would be a checkpoint.
+            scheduler = get_running()
+            scheduler.credit = credit = scheduler.credit - 1
+            if credit < 0 or scheduler.current.stopping:
+                yield from replenish().__await__()
+                channel = self._way
+            if channel.items or channel.senders_waiting:
+                item = _take(channel)
+                return item
+            if not channel.senders:
+                raise self._why_not()
+        enqueue(channel.receivers_waiting, self, self)
+        task = yield PARKED
+        if task.wake_error is not None:
+            raise task.take_wake_error()
+        item = task.wake_value
+        return item
+
+    def receive_nowait(self) -> T:
+        """Receive an item if there is one.
+
+        Raises:
+            WouldBlock: There is none.
+            ResourceClosed: This end is closed.
+            EndOfChannel: All ends to send from are closed, and all that was sent was received.
+        """
+        channel = self._way
+        if channel.items or channel.senders_waiting:
+            return _take(channel)
+        if not channel.senders:
+            raise self._why_not()
+        raise WouldBlock("the channel is empty")
+
+    def _why_not(self) -> Exception:
+        return self._closed_error() if self.closed else _end_of_channel()
+
+    def select_case(self) -> Case:
+        """Return the case of receiving an item, for `select`."""
+        return Case(self, self.receive_nowait, self._channel.receivers_waiting, self)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        """Receive an item; see `receive`. The iteration stops when the channel has ended."""
+        try:
+            return await self.receive()
+        except EndOfChannel:
+            raise StopAsyncIteration from None
+
+    def clone(self) -> ReceiveChannel[T]:
+        """Return another end of the same kind. Each item goes to one of them only.
+
+        Raises:
+            ResourceClosed: This end is closed.
+        """
+        if self.closed:
+            raise self._closed_error()
+        return ReceiveChannel(self._channel)
+
+    def close(self) -> None:
+        """Close this end. Closing twice is fine.
+
+        Tasks that wait to receive through it get `ResourceClosed`. With the last one the channel
+        breaks: tasks that wait to send get `ResourceBroken`, and what is buffered is dropped.
+        """
+        if self.closed:
+            return
+        self._way = _SHUT
+        channel = self._channel
+        waiting = channel.receivers_waiting
+        self._wake_own(waiting, [task for task, end in waiting.items() if end is self])
+        channel.receivers -= 1
+        if not channel.receivers:
+            channel.items.clear()
+            channel.room = -1
+            if selecting:
+                settle_all(channel.senders_waiting)
+            break_all(channel.senders_waiting, _broken_channel)
+
+
+def _take(channel: _Channel[T]) -> T:
+    """Take the first item, and let the first who waits to send take its place."""
+    items, waiting = channel.items, channel.senders_waiting
+    if waiting:
+        items.append(next(iter(waiting.values()))[1])
+        if selecting:
+            settle(waiting)
+        unpark(waiting)
+    return items.popleft()
+
+
+def _end_of_channel() -> EndOfChannel:
+    return EndOfChannel("all ends to send from are closed, and nothing is left to receive")
+
+
+def _broken_channel() -> ResourceBroken:
+    return ResourceBroken("nobody can receive from this channel any more")
+
+
+def open_memory_channel(capacity: float) -> tuple[SendChannel[Any], ReceiveChannel[Any]]:
+    """Open a channel, through which items pass from task to task in order.
+
+    Args:
+        capacity: How many items it holds that were sent and not received. Zero makes each `send`
+            wait until the item is taken: a rendezvous. Infinity never makes it wait, which lets a
+            slow consumer fill the memory.
+
+    Returns:
+        The end to send into and the end to receive from. Both can be cloned, and must be closed.
+
+    Raises:
+        ValueError: *capacity* is negative, a fraction, or not a number.
+    """
+    if not capacity >= 0 or (capacity != INFINITY and capacity % 1):
+        raise ValueError(f"capacity must be a whole number from 0, or infinity, not {capacity!r}")
+    channel: _Channel[Any] = _Channel(capacity)
+    return SendChannel(channel), ReceiveChannel(channel)

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Text over a stream of bytes."""
+
+from __future__ import annotations
+
+import codecs
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from giambio.exceptions import DelimiterNotFound, ResourceBusy
+from giambio_kernel import Task, checkpoint, checkpoint_due, current_task
+
+from .buffered import Lines
+from .protocols import StreamWrapper
+
+if TYPE_CHECKING:
+    from .protocols import ReceiveStream
+
+
+class TextStream(StreamWrapper):
+    """Text over a stream of bytes, which is decoded and encoded.
+
+    A character whose bytes come one after the other is received when the last of them is there.
+
+    Args:
+        stream: The stream of bytes, for both directions or for receiving only. It belongs to this
+            one from now on.
+        encoding: The name of the encoding.
+        errors: What to do with what cannot be decoded or encoded; see `codecs`.
+        limit: How long, in characters, `lines` lets a line become.
+
+    Raises:
+        LookupError: The encoding, or the way to treat errors, is not known.
+        ValueError: *limit* is less than 1.
+
+    Attributes:
+        stream: The stream below.
+        encoding: The name of the encoding.
+        errors: What is done with what cannot be decoded or encoded.
+        limit: See above; may be changed.
+    """
+
+    __slots__ = (
+        "_decoder", "_encoder", "_pos", "_reader", "_text", "encoding", "errors", "limit",
+    )  # fmt: skip
+
+    stream: ReceiveStream
+    encoding: str
+    errors: str
+    limit: int
+    # Invariant: decoded and not received yet is `_text` from `_pos` on.
+    _text: str
+    _pos: int
+    # The task that is in a reading operation.
+    _reader: Task[Any] | None
+
+    def __init__(
+        self,
+        stream: ReceiveStream,
+        encoding: str = "utf-8",
+        *,
+        errors: str = "strict",
+        limit: int = 65536,
+    ) -> None:
+        if limit < 1:
+            raise ValueError(f"limit must be at least 1, not {limit!r}")
+        codecs.lookup_error(errors)
+        self._decoder = codecs.getincrementaldecoder(encoding)(errors)
+        # With a state, because some encodings begin with a mark, which must not be repeated.
+        self._encoder = codecs.getincrementalencoder(encoding)(errors)
+        self.stream = stream
+        self.encoding = encoding
+        self.errors = errors
+        self.limit = limit
+        self._text = ""
+        self._pos = 0
+        self._reader = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} at {id(self):#x}, {self.encoding}, over {self.stream!r}>"
+
+    async def receive(self, max_chars: int = 65536) -> str:
+        """Wait until something has come, and return it.
+
+        Args:
+            max_chars: At most how much, in characters; at least 1.
+
+        Returns:
+            From 1 to *max_chars* characters; ``""`` if the other side has ended its stream.
+
+        Raises:
+            ValueError: *max_chars* is less than 1.
+            UnicodeDecodeError: What came is not in this encoding; it is lost.
+            ResourceBusy, ResourceClosed, OSError: As the stream below.
+
+        Checkpoint: always. If it raises `CancelledError`, nothing was taken.
+        """
+        if max_chars < 1:
+            raise ValueError(f"max_chars must be at least 1, not {max_chars!r}")
+        self._start()
+        try:
+            if self._pos == len(self._text):
+                await self._fill()
+            elif checkpoint_due():
+                await checkpoint()
+            return self._take(max_chars)
+        finally:
+            self._reader = None
+
+    def lines(self, *, limit: int | None = None, keep: bool = False) -> Lines[str]:
+        """Return the lines that come, for ``async for``, until the stream ends.
+
+        A line ends with a line feed, before which there may be a carriage return; the last one may
+        have no end.
+
+        Args:
+            limit: At most how long a line may be, in characters; by default the `limit` of the
+                stream.
+            keep: Whether lines have their ends on. Otherwise, an empty line is ``""``.
+
+        Raises:
+            ValueError: *limit* is negative.
+            DelimiterNotFound: Raised by the iteration when a line is longer. It stays in the buffer.
+            UnicodeDecodeError, ResourceBusy, ResourceClosed, OSError: By the iteration, as for
+                `receive`.
+
+        Checkpoint: each line, always. If it is cancelled, no line is lost.
+        """
+        if limit is not None and limit < 0:
+            raise ValueError(f"limit must be at least 0, not {limit!r}")
+        return Lines(partial(self._receive_line, limit, keep))
+
+    async def _receive_line(self, limit: int | None, keep: bool) -> str | None:
+        self._start()
+        try:
+            size = await self._find_end(self.limit if limit is None else limit)
+            if size is None:
+                return self._take(len(self._text)) or None
+            line = self._take(size + 1)
+            return line if keep else line[:-1].removesuffix("\r")
+        finally:
+            self._reader = None
+
+    async def _find_end(self, limit: int) -> int | None:
+        """Wait for a line feed, and return how much is before it; ``None`` if the stream ended."""
+        if checkpoint_due():
+            await checkpoint()
+        scanned = 0
+        while True:
+            at = self._text.find("\n", self._pos + scanned)
+            scanned = (at if at >= 0 else len(self._text)) - self._pos
+            if scanned > limit:
+                raise DelimiterNotFound(f"a line does not end within {limit} characters")
+            if at >= 0:
+                return scanned
+            if not await self._fill():
+                return None
+
+    async def _fill(self) -> bool:
+        """Wait until there is more text, and say whether there is; otherwise the stream has ended."""
+        while True:
+            data = await self.stream.receive()
+            text = self._decoder.decode(data, not data)
+            if text:
+                self._text = self._text[self._pos :] + text
+                self._pos = 0
+                return True
+            if not data:
+                return False
+
+    def _take(self, max_chars: int) -> str:
+        taken = self._text[self._pos : self._pos + max_chars]
+        self._pos += len(taken)
+        if self._pos == len(self._text):
+            self._text, self._pos = "", 0
+        return taken
+
+    def _start(self) -> None:
+        if self._reader is not None:
+            raise ResourceBusy(f"task {self._reader.name!r} already reads from {self!r}")
+        self._reader = current_task()
+
+    async def send_all(self, text: str) -> None:
+        """Encode text and send all of it.
+
+        Raises:
+            TypeError: The stream below is one for receiving only.
+            UnicodeEncodeError: It cannot be encoded; nothing was sent.
+            ResourceBusy, ResourceClosed, OSError: As the stream below.
+
+        Checkpoint: always. If it raises, a part may have been sent: an attribute ``bytes_sent`` of
+        the exception says how much of the encoded text.
+        """
+        send_all: Any = getattr(self.stream, "send_all", None)
+        if send_all is None:
+            raise TypeError(f"{self.stream!r} has no send_all()")
+        await send_all(self._encoder.encode(text))

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Events: something that happens once, and a value that it hands to all who wait."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar, overload
+
+from giambio._selection import Case, selecting, settle_all
+from giambio.exceptions import WouldBlock
+from giambio_kernel import (
+    PARKED,
+    Signal,
+    Task,
+    WaitQueue,
+    enqueue,
+    get_running,
+    replenish,
+    trap,
+    wake,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from typing import Any
+
+T = TypeVar("T")
+
+
+class EventStatistics(NamedTuple):
+    """What is known of an `Event`."""
+
+    tasks_waiting: int
+    """How many tasks wait for it."""
+
+
+class Event(Generic[T]):
+    """Something that happens once, and hands a value to everybody who waits for it.
+
+    It cannot be cleared; a new event says better which occurrence is meant.
+    """
+
+    __slots__ = ("_value", "_waiters")
+
+    # Who waits for it. Invariant: None exactly if it has happened.
+    _waiters: WaitQueue | None
+    # Set when it happens, not before.
+    _value: Any
+
+    def __init__(self) -> None:
+        self._waiters = {}
+
+    def __repr__(self) -> str:
+        state = "set" if self._waiters is None else f"{len(self._waiters)} waiting"
+        return f"<Event at {id(self):#x}, {state}>"
+
+    def is_set(self) -> bool:
+        """Whether it has happened."""
+        return self._waiters is None
+
+    @overload
+    def trigger(self: Event[None]) -> None: ...
+
+    @overload
+    def trigger(self, value: T) -> None: ...
+
+    def trigger(self, value: Any = None) -> None:
+        """Let it happen and wake all who wait, first come first served.
+
+        Args:
+            value: What `wait` returns. If it has happened before, nothing changes.
+
+        Raises:
+            RuntimeError: Tasks of a loop in another thread wait for it. Then it has not happened;
+                use ``call_soon_threadsafe`` of their loop.
+        """
+        waiters = self._waiters
+        if waiters is not None:
+            if waiters:
+                wake(waiters, value)
+                if selecting:
+                    settle_all(waiters)
+            self._value = value
+            self._waiters = None
+
+    def set(self) -> None:
+        """Let it happen: ``trigger(None)``."""
+        # Written out: an event that says nothing is the common one.
+        waiters = self._waiters
+        if waiters is not None:
+            if waiters:
+                wake(waiters, None)
+                if selecting:
+                    settle_all(waiters)
+            self._value = None
+            self._waiters = None
+
+    @trap
+    def wait(self) -> Generator[Signal, Task[Any], T]:
+        """Wait until it happens; if it has, no longer than for a turn of the others.
+
+        Returns:
+            The value given to `trigger`.
+
+        Raises:
+            RuntimeError: Not called from inside a loop.
+
+        Checkpoint: always.
+        """
+        value: T
+        waiters = self._waiters
+        if waiters is not None:
+            enqueue(waiters, self)
+            task = yield PARKED
+            if task.wake_error is not None:
+                raise task.take_wake_error()
+            value = task.wake_value
+            return value
+        scheduler = get_running()
+        scheduler.credit = credit = scheduler.credit - 1
+        if credit < 0 or scheduler.current.stopping:
+            yield from replenish().__await__()
+        value = self._value
+        return value
+
+    def wait_nowait(self) -> T:
+        """Return the value if it has happened.
+
+        Raises:
+            WouldBlock: It has not.
+        """
+        if self._waiters is not None:
+            raise WouldBlock(f"{self!r} has not happened yet")
+        value: T = self._value
+        return value
+
+    def select_case(self) -> Case:
+        """Return the case of waiting for it, for `select`."""
+        waiters = self._waiters
+        return Case(self, self.wait_nowait, {} if waiters is None else waiters)
+
+    def statistics(self) -> EventStatistics:
+        """Return how many tasks wait."""
+        return EventStatistics(len(self._waiters or ()))
