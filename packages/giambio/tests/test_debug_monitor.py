@@ -106,9 +106,14 @@ def test_a_loop_that_is_stuck_is_shown_with_where(monkeypatch):
     monkeypatch.setattr(monitor_module, "_PROMPTLY", 0.001)
 
     def compute():
-        thread = threading.Thread(target=lambda: views.append(client.ask(os.getpid())))
+        def ask():
+            begin.wait()
+            views.append(client.ask(os.getpid()))
+
+        begin = threading.Event()
+        thread = threading.Thread(target=ask)
         thread.start()
-        thread.join()  # here
+        begin.set(), thread.join()  # here, in one line, because nobody knows how far it has come
 
     async def main():
         with Monitor():
@@ -119,7 +124,7 @@ def test_a_loop_that_is_stuck_is_shown_with_where(monkeypatch):
     shown = client.format_trees(views[0])
     assert re.match(r"loop in MainThread: 1 task, STUCK for .* in a step of main #\d+", shown[2])
     assert re.match(r"main #\d+ is stuck here:", shown[5])
-    assert "    thread.join()  # here" in shown
+    assert any(line.startswith("    begin.set(), thread.join()  # here") for line in shown)
 
 
 def test_a_loop_that_nobody_drives_is_said_to_be_so(monkeypatch):
