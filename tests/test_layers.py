@@ -47,6 +47,7 @@ KERNEL = [
 # The parts of giambio, from the ground up: packages, and the files that are no part of one.
 GIAMBIO = [
     "exceptions",
+    "_closing",
     "_simulation",
     "_selection",
     "lowlevel",

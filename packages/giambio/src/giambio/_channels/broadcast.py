@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
+from giambio._closing import ClosedByAsyncWith, ClosedByWith
 from giambio._selection import Case, selecting, settle, settle_all
 from giambio.exceptions import ResourceClosed, WouldBlock
 from giambio_kernel import (
@@ -42,7 +43,7 @@ class BroadcastStatistics(NamedTuple):
     """Whether nothing more can be sent."""
 
 
-class Broadcast(Generic[T]):
+class Broadcast(ClosedByWith, ClosedByAsyncWith, Generic[T]):
     """Sends each item to all who have subscribed by then.
 
     Example::
@@ -195,18 +196,6 @@ class Broadcast(Generic[T]):
         self._full = 0
         for subscription in subscriptions:
             subscription._end(subscription._ended)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        self.close()
 
     def _closed_error(self) -> ResourceClosed:
         return ResourceClosed(f"{self!r} was closed")

@@ -7,6 +7,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 
+from giambio._closing import ClosedByAsyncWith, ClosedByWith
 from giambio._selection import Case, selecting, settle, settle_all, settle_task
 from giambio.exceptions import EndOfChannel, ResourceBroken, ResourceClosed, WouldBlock
 from giambio_kernel import (
@@ -95,7 +96,7 @@ class _Channel(Generic[T]):
 _SHUT: _Channel[Any] = _Channel(-1)
 
 
-class _End(Generic[T]):
+class _End(ClosedByWith, ClosedByAsyncWith, Generic[T]):
     """What the two kinds of ends have in common."""
 
     __slots__ = ("__weakref__", "_channel", "_way")
@@ -116,26 +117,10 @@ class _End(Generic[T]):
             f"{len(channel.receivers_waiting)} to receive>"
         )
 
-    def close(self) -> None:
-        """Close this end. Closing twice is fine."""
-        raise NotImplementedError
-
     @property
     def closed(self) -> bool:
         """Whether this end was closed."""
         return self._way is _SHUT
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        self.close()
 
     def statistics(self) -> ChannelStatistics:
         """Return how full the channel is, how many ends are open and how many tasks wait."""

@@ -7,6 +7,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
+from giambio._closing import ClosedByWith
 from giambio._selection import Case, selecting, settle, settle_all
 from giambio.exceptions import EndOfChannel, ResourceClosed, WouldBlock
 from giambio_kernel import (
@@ -60,7 +61,7 @@ class _Store(Protocol[T]):
     def __len__(self) -> int: ...
 
 
-class Queue(Generic[T]):
+class Queue(ClosedByWith, Generic[T]):
     """A queue, first in first out.
 
     Items can be put and got by any number of tasks. ``async for item in queue`` gets items until the
@@ -260,12 +261,6 @@ class Queue(Generic[T]):
             raise StopAsyncIteration from None
 
     # Its end
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
     def close(self, *, drain: bool = True) -> list[T]:
         """Close the queue: nothing can be put any more. Closing twice is fine.

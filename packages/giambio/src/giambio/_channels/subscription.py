@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Self, TypeAlias, TypeVar
 
+from giambio._closing import ClosedByAsyncWith, ClosedByWith
 from giambio._selection import Case, selecting, settle, settle_all
 from giambio.exceptions import EndOfChannel, ResourceBroken, ResourceClosed, WouldBlock
 from giambio_kernel import (
@@ -49,7 +50,7 @@ class SubscriptionStatistics(NamedTuple):
     """How many tasks wait for an item."""
 
 
-class Subscription(Generic[T]):
+class Subscription(ClosedByWith, ClosedByAsyncWith, Generic[T]):
     """What one subscriber of a `Broadcast` receives. Made by `Broadcast.subscribe`.
 
     ``async for item in subscription`` receives until the broadcast is closed. Used with ``async with``,
@@ -158,18 +159,6 @@ class Subscription(Generic[T]):
         self._end(self._closed_error)
         if was_waited_for:
             self._broadcast._has_room_again()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        self.close()
 
     def select_case(self) -> Case:
         """Return the case of receiving an item, for `select`."""

@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 from weakref import WeakSet
 
+from giambio._closing import ClosedByWith
 from giambio._selection import Case, selecting, settle, settle_all
 from giambio.exceptions import EndOfChannel, ResourceClosed, WouldBlock
 from giambio_kernel import (
@@ -60,7 +61,7 @@ class ThreadQueueStatistics(NamedTuple):
     """Whether nothing more can be put."""
 
 
-class ThreadQueue(Generic[T]):
+class ThreadQueue(ClosedByWith, Generic[T]):
     """A queue that tasks and ordinary threads may use, in both directions.
 
     Tasks await: ``await queue.get()``. Threads, those of `run_in_thread` or any others, use the methods
@@ -251,12 +252,6 @@ class ThreadQueue(Generic[T]):
         self._join_run().call_soon_threadsafe(self._serve)
 
     # For both
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
     def close(self, *, drain: bool = True) -> list[T]:
         """Close the queue: nothing can be put any more. From any thread; closing twice is fine.

@@ -6,8 +6,9 @@ from __future__ import annotations
 import io
 import os
 import stat
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from giambio._closing import ClosedAtOnce
 from giambio._simulation import refuse_if_simulated
 from giambio._sockets.base import DONE
 from giambio.exceptions import ResourceBusy, ResourceClosed
@@ -24,7 +25,6 @@ from giambio_kernel import (
 )
 
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import Any
 
     from giambio._sockets.base import Data, Done
@@ -47,7 +47,7 @@ def open_pipe() -> tuple[PipeSendStream, PipeReceiveStream]:
     return PipeSendStream(sending), PipeReceiveStream(receiving)
 
 
-class PipeEnd:
+class PipeEnd(ClosedAtOnce):
     """What the two ends of a pipe have in common: a descriptor, and who uses it now."""
 
     __slots__ = ("__weakref__", "_file", "_handle", "_loop", "_user")
@@ -94,25 +94,6 @@ class PipeEnd:
             self._loop = None
         self._file.close()
         return DONE
-
-    async def aclose(self) -> None:
-        """Close this end, also if this is cancelled: the spelling that all streams have.
-
-        Checkpoint: always. It is closed also if it raises `CancelledError`.
-        """
-        self.close()
-        await checkpoint()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _check_open(self) -> None:
         if self._file.closed:

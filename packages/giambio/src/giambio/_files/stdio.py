@@ -13,15 +13,15 @@ from __future__ import annotations
 import os
 import select
 import sys
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
+from giambio._closing import ClosedAtOnce
 from giambio._simulation import refuse_if_simulated
 from giambio._sockets.base import DONE
 from giambio._threads.calls import run_in_thread
 from giambio.exceptions import ResourceBusy, ResourceClosed
 from giambio_kernel import (
     Task,
-    checkpoint,
     current_task,
     notify_closing,
     wait_readable,
@@ -30,7 +30,6 @@ from giambio_kernel import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-    from types import TracebackType
 
     from giambio._sockets.base import Data, Done
 
@@ -80,7 +79,7 @@ def open_stderr() -> StandardOutput:
     return StandardOutput(2)
 
 
-class _Standard:
+class _Standard(ClosedAtOnce):
     """A descriptor that is not ours."""
 
     __slots__ = ("_closed", "_fd", "_user")
@@ -119,25 +118,6 @@ class _Standard:
             if self._user is not None:
                 notify_closing(self._fd)
         return DONE
-
-    async def aclose(self) -> None:
-        """End the use of this stream: the spelling that all streams have.
-
-        Checkpoint: always. It is closed also if it raises `CancelledError`.
-        """
-        self.close()
-        await checkpoint()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _begin(self) -> None:
         self._check_open()

@@ -7,11 +7,10 @@ import socket as _stdlib
 from typing import TYPE_CHECKING, Any, Self
 
 from giambio import socket
+from giambio._closing import ClosedByAsyncWith
 from giambio._sockets.names import resolve_local
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from giambio._simulation import AddressInfo
     from giambio._sockets.async_socket import AsyncSocket
     from giambio._sockets.base import Data, Done
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 _LARGEST = 65535
 
 
-class _DatagramSocket:
+class _DatagramSocket(ClosedByAsyncWith):
     """What both kinds of endpoints have in common."""
 
     __slots__ = ("__weakref__", "socket")
@@ -54,17 +53,6 @@ class _DatagramSocket:
         Checkpoint: always.
         """
         await self.socket.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class UDPEndpoint(_DatagramSocket):

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import socket as _stdlib
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from giambio._closing import ClosedAtOnce
 from giambio._simulation import simulated_network
 from giambio.exceptions import ResourceBusy, ResourceClosed
 from giambio_kernel import (
@@ -21,9 +22,7 @@ from giambio_kernel import (
 )
 
 if TYPE_CHECKING:
-    import builtins
     from collections.abc import Callable, Generator
-    from types import TracebackType
 
     from giambio_kernel import AsyncScheduler
 
@@ -38,7 +37,7 @@ WOULD_BLOCK = (BlockingIOError, InterruptedError)
 INET = frozenset((_stdlib.AF_INET, _stdlib.AF_INET6))
 
 
-class SocketBase:
+class SocketBase(ClosedAtOnce):
     """A standard socket and what does not wait; `AsyncSocket` has the operations that do."""
 
     __slots__ = (
@@ -232,14 +231,6 @@ class SocketBase:
         self.socket.close()
         return DONE
 
-    async def aclose(self) -> None:
-        """Close the socket, also if this is cancelled: the spelling that all streams have.
-
-        Checkpoint: always. The socket is closed also if it raises `CancelledError`.
-        """
-        self.close()
-        await checkpoint()
-
     def detach(self) -> int:
         """Give up the descriptor without closing it, and return it.
 
@@ -247,17 +238,6 @@ class SocketBase:
         """
         self._leave_loop()
         return self.socket.detach()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: builtins.type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     # What they have in common
 

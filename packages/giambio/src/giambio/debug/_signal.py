@@ -6,7 +6,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
+
+from giambio._closing import ClosedByWith
 
 from ._loops import KnownLoops
 from ._tree import encodable, in_columns, stack_lines, summary, tree_lines, where_lines
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 
-class SignalDump:
+class SignalDump(ClosedByWith):
     """A signal that prints all tasks. Made by `dump_on_signal`; a context manager."""
 
     def __init__(self, signum: int, file: TextIO | None, stacks: bool) -> None:
@@ -32,12 +34,6 @@ class SignalDump:
     def __repr__(self) -> str:
         state = "open" if self._open else "closed"
         return f"<SignalDump {signal.Signals(self._signum).name} {state}>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let the signal mean what it meant before. Closing twice is fine."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import time
 import warnings
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
+from giambio._closing import ClosedByWith
 from giambio._run import attach
 from giambio_kernel import AsyncScheduler, SystemClock, copy_context_outside
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Hosted(Generic[T]):
+class Hosted(ClosedByWith, Generic[T]):
     """A run in a host. Made by `start_in`; a context manager, which closes it.
 
     Attributes:
@@ -91,12 +92,6 @@ class Hosted(Generic[T]):
         else:
             state = f"failed: {self._error!r}"
         return f"<Hosted {self.task.name!r} {state}, {self.ticks} ticks>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
     def __del__(self) -> None:
         # A run that was forgotten before its end is told of by its loop.

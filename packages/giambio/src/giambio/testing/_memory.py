@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from giambio._closing import ClosedAtOnce
 from giambio._sockets.base import DONE
 from giambio._streams.protocols import StapledStream
 from giambio.exceptions import ResourceBusy, ResourceClosed
@@ -22,8 +23,6 @@ from giambio_kernel import (
 )
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from giambio._sockets.base import Data, Done
 
 
@@ -60,7 +59,7 @@ class _Pipe:
         raise OSError(self.error, os.strerror(self.error))
 
 
-class _End:
+class _End(ClosedAtOnce):
     """What both ends of a pipe have in common."""
 
     __slots__ = ("__weakref__", "_closed", "_pipe", "_user")
@@ -114,25 +113,6 @@ class _End:
 
     def _leave(self) -> None:
         raise NotImplementedError
-
-    async def aclose(self) -> None:
-        """Close this end.
-
-        Checkpoint: always. It is closed also if it raises `CancelledError`.
-        """
-        self.close()
-        await checkpoint()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class MemorySendStream(_End):
