@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -16,6 +17,9 @@ nox.options.reuse_existing_virtualenvs = True
 
 ROOT = Path(__file__).parent
 DIST = ROOT / "dist"
+# The wheels that are tested, and where they are; built once in a run of nox.
+WHEELS: list[str] = []
+BUILT = ROOT / ".nox" / "wheels"
 # From the ground up: each may depend on those before it.
 PACKAGES = ["giambio-kernel", "giambio", "pytest-giambio"]
 IMPORTS = ["giambio_kernel", "giambio", "pytest_giambio"]
@@ -46,15 +50,16 @@ nox.options.sessions = [
 
 
 def wheels(session: nox.Session) -> list[str]:
-    """Build the three wheels, each from its sdist, and return their paths."""
-    session.install("build>=1.2")
-    target = Path(session.create_tmp()) / "dist"
-    shutil.rmtree(target, ignore_errors=True)
-    for package in PACKAGES:
-        session.run(
-            "python", "-m", "build", "--outdir", str(target), f"packages/{package}", silent=True
-        )
-    return [str(next(target.glob(f"{name}-*.whl"))) for name in IMPORTS]
+    """Return the paths of the three wheels, built from their sdists by the first who asks."""
+    if not WHEELS:
+        session.install("build>=1.2")
+        shutil.rmtree(BUILT, ignore_errors=True)
+        for package in PACKAGES:
+            session.run(
+                "python", "-m", "build", "--outdir", str(BUILT), f"packages/{package}", silent=True
+            )
+        WHEELS.extend(str(next(BUILT.glob(f"{name}-*.whl"))) for name in IMPORTS)
+    return WHEELS
 
 
 def install_wheels(session: nox.Session, *more: str) -> None:
@@ -68,6 +73,8 @@ def install_wheels(session: nox.Session, *more: str) -> None:
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run the tests against the built wheels, in a fresh virtual environment."""
+    if session.python == os.environ.get("GIAMBIO_TESTED_ON"):
+        session.skip("done by .ci/run already, with the README's command")
     install_wheels(session, *TEST_TOOLS)
     session.env["GIAMBIO_TEST_INSTALLED"] = "1"  # tests/test_installed.py then insists on wheels
     session.env["COVERAGE_FILE"] = f".coverage.{session.python}"
