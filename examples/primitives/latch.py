@@ -8,13 +8,11 @@ from typing import Any
 
 import giambio
 from giambio.lowlevel import (
-    PARKED,
-    Signal,
+    Request,
     Task,
     WaitQueue,
     checkpoint,
     checkpoint_due,
-    enqueue,
     outcome,
     trap,
     unpark_all,
@@ -26,7 +24,7 @@ class Latch:
 
     def __init__(self, count: int) -> None:
         self._missing = count
-        self._waiters: WaitQueue = {}
+        self.wait_queue: WaitQueue = {}
 
     def __repr__(self) -> str:  # what a deadlock report shows
         return f"<Latch, {self._missing} missing>"
@@ -34,7 +32,7 @@ class Latch:
     def arrive(self) -> None:
         self._missing -= 1
         if self._missing == 0:
-            unpark_all(self._waiters)
+            unpark_all(self.wait_queue)
 
     async def wait(self) -> None:
         if self._missing > 0:
@@ -43,10 +41,10 @@ class Latch:
             await checkpoint()
 
     @trap
-    def _park(self) -> Generator[Signal, Task[Any], Any]:
-        # Cancelled, a task leaves the queue by itself; woken, it is out of it already.
-        enqueue(self._waiters, self)
-        return outcome((yield PARKED))
+    def _park(self) -> Generator[Request, Task[Any], Any]:
+        # The loop puts the task into our queue. Cancelled, it leaves that by itself; woken, it is out
+        # of it already.
+        return outcome((yield self))
 
 
 async def runner(name: str, latch: Latch) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import gc
 import inspect
 import re
+import threading
 import types
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import giambio_kernel
 from giambio_kernel import (
     PARKED,
     CancelScope,
+    InternalError,
     break_all,
     checkpoint,
     current_scheduler,
@@ -266,6 +268,131 @@ class TestWaitQueue:
         woken = []
         run(main)
         assert len(woken) == 5000
+
+
+class Gate:
+    """A primitive that yields itself."""
+
+    def __init__(self):
+        self.wait_queue = {}
+
+    @trap
+    def wait(self):
+        return outcome((yield self))
+
+
+class OldestFirst:
+    """The policy that changes nothing, so that the loop takes its other path."""
+
+    def choose(self, ready):
+        return 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"debugger": object()}, {"policy": OldestFirst()}],
+    ids=["plain", "with a debugger", "with a policy"],
+)
+class TestYieldingWhatOneWaitsOn:
+    """The loop puts a task that yields a primitive into the queue of that."""
+
+    def test_it_waits_there_in_order_until_it_is_unparked(self, run, options):
+        order = []
+
+        async def waiter(n):
+            order.append((n, await gate.wait()))
+
+        gate = Gate()
+
+        async def main():
+            tasks = [spawn_task(waiter, n) for n in range(3)]
+            await wait_all_tasks_blocked()
+            assert list(gate.wait_queue) == tasks
+            assert [task.waiting_on for task in tasks] == [gate] * 3
+            assert all(task.waiting_since == 0.0 for task in tasks)
+            unpark(gate.wait_queue, "alone")
+            await wait_all_tasks_blocked()
+            unpark_all(gate.wait_queue, "together")
+
+        run(main, **options)
+        assert order == [(0, "alone"), (1, "together"), (2, "together")]
+
+    def test_who_was_cancelled_before_does_not_wait(self, run, options):
+        async def main():
+            with CancelScope() as scope:
+                scope.cancel()
+                await gate.wait()
+            assert scope.cancelled_caught
+            assert gate.wait_queue == {}
+
+        gate = Gate()
+        run(main, **options)
+
+    def test_a_deadline_that_comes_meanwhile_takes_it_out(self, run, options):
+        async def main():
+            with CancelScope(seconds=1) as scope:
+                await gate.wait()
+            assert scope.timed_out
+            assert gate.wait_queue == {}
+            assert current_scheduler().clock() == 1.0
+
+        gate = Gate()
+        run(main, **options)
+
+    @pytest.mark.parametrize("queue", [None, "no queue", [], object()])
+    def test_a_queue_that_is_none_is_refused_and_the_loop_lives_on(self, run, options, queue):
+        async def main():
+            with pytest.raises(InternalError, match="awaited .*Gate object"):
+                await gate.wait()
+            await sleep(1)
+
+        gate = Gate()
+        gate.wait_queue = queue
+        run(main, **options)
+
+    def test_a_foreign_request_that_fails_when_asked_is_refused(self, run, options):
+        class Foreign:
+            @property
+            def wait_queue(self):
+                raise ValueError("not for you")
+
+            def __await__(self):
+                yield self
+
+        async def main():
+            with pytest.raises(InternalError, match="Foreign object"):
+                await Foreign()
+            await sleep(1)
+
+        run(main, **options)
+
+
+def test_unparking_a_task_of_a_loop_in_another_thread_is_refused_and_changes_nothing():
+    """Also a task that is the only one, which is found by another way."""
+    refused = []
+    gate = Gate()
+
+    def foreign():
+        for wake_up in (unpark, unpark_all):
+            try:
+                wake_up(gate.wait_queue, "stolen")
+            except RuntimeError as error:
+                refused.append(str(error))
+
+    async def main():
+        for waiters in (1, 2):
+            tasks = [spawn_task(gate.wait) for _ in range(waiters)]
+            await wait_all_tasks_blocked()
+            thread = threading.Thread(target=foreign)
+            thread.start()
+            thread.join()
+            assert list(gate.wait_queue) == tasks
+            unpark_all(gate.wait_queue, "given")
+            assert [await task.join() for task in tasks] == ["given"] * waiters
+
+    giambio_kernel.AsyncScheduler().start(main)
+    assert len(refused) == 4
+    assert all("belongs to another thread" in message for message in refused)
 
 
 class TestWaitAllTasksBlocked:

@@ -57,6 +57,8 @@ from ._waitqueue import unpark_all as unpark_all
 from ._waitqueue import wake as wake
 from ._wakeup import Wakeup as Wakeup
 from .traps import PARKED as PARKED
+from .traps import HasWaitQueue as HasWaitQueue
+from .traps import Request as Request
 from .traps import Signal as Signal
 from .traps import Sleep as Sleep
 from .traps import checkpoint as checkpoint

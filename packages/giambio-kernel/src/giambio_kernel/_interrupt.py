@@ -108,7 +108,7 @@ class InterruptHandler:
                 self._scheduler._break_off = True
             root.fail(pending)
             self._scheduler._system.cancel("Ctrl+C")
-        elif target._interrupt is pending and target._abort is not None:
+        elif target._interrupt is pending and target.undo_wait is not None:
             target._try_abort()
 
 

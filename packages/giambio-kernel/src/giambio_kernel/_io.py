@@ -145,13 +145,8 @@ class IOHandle:
         if not self._mask & READ or not self._edge:
             self._io.watch(self, READ)
         self.reader = task
-        task._abort = _abort_read
+        task.undo_wait = _abort_read
         task._waiting_on = self
-        task._since = scheduler._looked_at
-        if task.stopping:
-            task._try_abort()
-        if task._due < task._armed:
-            scheduler._timers.arm(task, task._due)
 
     def park_writer(self) -> None:
         """Let the current task wait until this may be written to. It must yield `PARKED` next.
@@ -171,13 +166,8 @@ class IOHandle:
         if not self._mask & WRITE or not self._edge:
             self._io.watch(self, WRITE)
         self.writer = task
-        task._abort = _abort_write
+        task.undo_wait = _abort_write
         task._waiting_on = self
-        task._since = scheduler._looked_at
-        if task.stopping:
-            task._try_abort()
-        if task._due < task._armed:
-            scheduler._timers.arm(task, task._due)
 
     def _refuse(self, scheduler: AsyncScheduler, other: Task[Any] | None, verb: str) -> NoReturn:
         if self.closed:
@@ -300,14 +290,14 @@ class Descriptors:
                 task = handle.reader
                 if task is not None:
                     handle.reader = None
-                    task._abort = None
+                    task.undo_wait = None
                     append(task)
             if mask & _WRITERS_CARE:
                 handle.may_write = True
                 task = handle.writer
                 if task is not None:
                     handle.writer = None
-                    task._abort = None
+                    task.undo_wait = None
                     append(task)
             if not handle._edge:
                 self.settle(handle)

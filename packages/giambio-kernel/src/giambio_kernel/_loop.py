@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ._hooks import Hooks
     from ._io import Descriptors
     from ._wakeup import Inbox
+    from .traps import Request
 
 T = TypeVar("T")
 
@@ -76,7 +77,6 @@ class Loop:
         "_now",
         "_outside_waits",
         "_policy",
-        "_ready",
         "_root",
         "_steps_left",
         "_stretch",
@@ -85,13 +85,14 @@ class Loop:
         "credit",
         "current",
         "main_task",
+        "ready",
     )
 
     def __init__(self, clock: Clock | None, policy: Policy | None) -> None:
         self.main_task: Task[Any] | None = None
         # Invariant: the task whose step it is; between steps an object that is no task.
         self.current: Task[Any] = NOWHERE
-        self._ready: deque[Task[Any]] = deque()
+        self.ready: deque[Task[Any]] = deque()
         self._timers = Timers()
         self._root = RootScope()
         # The loop's own tasks: closers of async generators, clean-up. They outlive the others.
@@ -142,7 +143,7 @@ class Loop:
         timers = self._timers
         if timers._heap and timers._heap[0][0] <= now:
             self._fire_timers(now)
-        if not self._ready:
+        if not self.ready:
             self._idle(timeout, may_raise_deadlock)
         elif self._io._handles:
             self._poll(0.0)
@@ -180,12 +181,12 @@ class Loop:
     def _use_standstill(self, deadline: float) -> bool:
         """Every task is blocked: wake who waits for that, or let a virtual clock jump."""
         self._poll(0.0)
-        if self._ready or self._inbox.calls:
+        if self.ready or self._inbox.calls:
             return True
         if self._idle_waiters:
             for task in self._idle_waiters:
-                task._abort = None
-                self._ready.append(task)
+                task.undo_wait = None
+                self.ready.append(task)
             self._idle_waiters.clear()
             return True
         if not self._busy_outside and self._clock.jump(deadline):
@@ -212,16 +213,16 @@ class Loop:
     def _fire_timers(self, now: float) -> None:
         task: Task[Any]
         for task in self._timers.pop_due(now):  # type: ignore[assignment]
-            if task._abort is abort_sleep and task._waiting_on <= now:
-                task._abort = None
-                self._ready.append(task)
+            if task.undo_wait is abort_sleep and task._waiting_on <= now:
+                task.undo_wait = None
+                self.ready.append(task)
                 if self._hooks is not None:
                     self._hooks.woke_up(task, now)
             if task._due <= now:
                 expire_scopes(task, now)
             # The entry may have been for an earlier deadline than the one that counts now.
             due = task._due
-            if task._abort is abort_sleep and task._waiting_on < due:
+            if task.undo_wait is abort_sleep and task._waiting_on < due:
                 due = task._waiting_on
             if due < task._armed and task._step not in ENDED:
                 self._timers.arm(task, due)
@@ -232,7 +233,7 @@ class Loop:
             "no task can ever run again; each waits for another:\n" + format_tree(self)
         )
         main = self.main_task
-        if main is not None and main._abort is not None:
+        if main is not None and main.undo_wait is not None:
             main._interrupt = error
             main.stopping = True
             if main._try_abort():
@@ -240,7 +241,7 @@ class Loop:
             main._interrupt = None
         # It has ended, or waits for something that cannot be undone.
         self._root.fail(error)
-        if not self._ready:
+        if not self.ready:
             raise error
 
     # Stepping
@@ -252,19 +253,20 @@ class Loop:
             return
         # The innermost loop of the library: everything in it is a local, and it does nothing that
         # is not needed by every step. With hooks tested for here it would cost 5 % more.
-        ready = self._ready
+        ready = self.ready
         popleft = ready.popleft
         append = ready.append
         again = AGAIN
         parked = PARKED
         nobody = NOWHERE
+        looked_at = self._looked_at
         self._steps_left = steps = [None] * limit
         for _ in steps:
             if not ready:
                 break
             self.current = task = popleft()
             try:
-                signal = task.context.run(task._step, task)
+                request = task.context.run(task._step, task)
             except StopIteration as stop:
                 self.current = nobody
                 task._step = ended_well
@@ -275,19 +277,30 @@ class Loop:
                 self._end_badly(task, raised)
                 self._end(task)
             else:
-                if signal is again:
+                # This is `_settle`, written out.
+                if request is again:
                     append(task)
-                    if task._due < task._armed:
-                        self._timers.arm(task, task._due)
-                elif signal is not parked:
-                    self._reject(task, signal)
+                else:
+                    if request is not parked:
+                        try:
+                            queue = request.wait_queue
+                            task._waiting_on = queue[task] = request
+                        except Exception:
+                            self._reject(task, request)
+                            continue
+                        task.undo_wait = queue
+                    task._since = looked_at
+                    if task.stopping and task.undo_wait is not None:
+                        task._try_abort()
+                if task._due < task._armed:
+                    self._timers.arm(task, task._due)
         self.current = NOWHERE
 
     def _run_watched_steps(self, limit: int) -> None:
         """The same with hooks and policy."""
         if self._hooks is not None and not self._hooks.debuggers:
             self._hooks = None  # the last one has failed
-        ready = self._ready
+        ready = self.ready
         for _ in range(limit):
             if not ready:
                 break
@@ -301,7 +314,7 @@ class Loop:
                 self._hooks.before_task_step(task)
             self.current = task
             try:
-                signal = task.context.run(task._step, task)
+                request = task.context.run(task._step, task)
             except StopIteration as stop:
                 self.current = NOWHERE
                 task._step = ended_well
@@ -314,21 +327,36 @@ class Loop:
                 self._end(task)
                 continue
             self.current = NOWHERE
+            self._settle(task, request)
             if (hooks := self._hooks) is not None:
                 hooks.after_task_step(task)
-                if task._abort is abort_sleep:
+                if task.undo_wait is abort_sleep:
                     hooks.fell_asleep(task)
-            if signal is AGAIN:
-                ready.append(task)
-                if task._due < task._armed:
-                    self._timers.arm(task, task._due)
-            elif signal is not PARKED:
-                self._reject(task, signal)
 
-    def _reject(self, task: Task[Any], signal: object) -> None:
+    def _settle(self, task: Task[Any], request: Request) -> None:
+        """Do what a task has asked for in its step."""
+        if request is AGAIN:
+            self.ready.append(task)
+        else:
+            if request is not PARKED:
+                try:
+                    queue: Any = request.wait_queue
+                    task._waiting_on = queue[task] = request
+                except Exception:  # it is not ours
+                    self._reject(task, request)
+                    return
+                task.undo_wait = queue
+            task._since = self._looked_at
+            if task.stopping and task.undo_wait is not None:
+                task._try_abort()
+        # Only now, because a deadline cannot come while its task runs.
+        if task._due < task._armed:
+            self._timers.arm(task, task._due)
+
+    def _reject(self, task: Task[Any], request: object) -> None:
         """The task awaited something that another loop would understand."""
         error = InternalError(
-            f"task {task.name!r} awaited {signal!r}, which is not giambio's; another library's "
+            f"task {task.name!r} awaited {request!r}, which is not giambio's; another library's "
             "primitives, asyncio's for example, work only under that library's own loop"
         )
 
@@ -337,8 +365,8 @@ class Loop:
             return task.coro.throw(error)
 
         task._step = throw
-        task._abort = None
-        self._ready.append(task)
+        task.undo_wait = None
+        self.ready.append(task)
 
     def _end(self, task: Task[Any]) -> None:
         """Tell who waits for it that a task has ended."""
@@ -355,8 +383,8 @@ class Loop:
             task._watchers = None
             for watcher in watchers:
                 if isinstance(watcher, Task):
-                    watcher._abort = None
-                    self._ready.append(watcher)
+                    watcher.undo_wait = None
+                    self.ready.append(watcher)
                 else:
                     watcher(task)
         if self._hooks is not None:

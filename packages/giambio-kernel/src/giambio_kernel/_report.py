@@ -55,7 +55,7 @@ def take_snapshot(loop: Loop) -> Snapshot:
     return Snapshot(
         time=loop._now(),
         tasks=tuple(_describe(task) for task in loop._root.tasks + loop._system.tasks),
-        ready=tuple(task.name for task in loop._ready),
+        ready=tuple(task.name for task in loop.ready),
         timers=len(loop._timers),
         next_deadline=loop._timers.next(),
         descriptors=tuple(handle.fd for handle in loop._io.handles()) if opened else (),
@@ -68,7 +68,7 @@ def _describe(task: Task[Any]) -> TaskSnapshot:
     return TaskSnapshot(
         name=task.name,
         state=task.state,
-        waiting_on=None if task._abort is None else _in_words(task, waiting_on),
+        waiting_on=None if task.undo_wait is None else _in_words(task, waiting_on),
         waiting_since=task.waiting_since,
         held_by=tuple(holder.name for holder in holders_of(waiting_on)),
         where=_place(task),

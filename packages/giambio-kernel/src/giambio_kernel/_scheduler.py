@@ -27,6 +27,7 @@ from ._wakeup import Inbox, Wakeup
 from .traps import abort_sleep
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable, Coroutine, Iterable
     from contextvars import Context
 
@@ -73,6 +74,8 @@ class AsyncScheduler(Loop):
         credit: How many more operations may finish at once without letting others run; see
             `checkpoint_due`. For the hot paths of primitives.
         locals: What libraries keep for the time of this run, each under a key of its own.
+        ready: The tasks that are ready, in the order in which they will run. For the hot paths of
+            primitives, which append a task that they have woken; others use `unpark` or `reschedule`.
     """
 
     __slots__ = (
@@ -88,6 +91,7 @@ class AsyncScheduler(Loop):
 
     # Set here, too; declared again for type checkers.
     current: Task[Any]
+    ready: deque[Task[Any]]
     main_task: Task[Any] | None
 
     def __init__(
@@ -301,7 +305,7 @@ class AsyncScheduler(Loop):
         Returns:
             The moment; now if a task is ready, and ``inf`` if there is no timer.
         """
-        if self._ready or self._idle_waiters:
+        if self.ready or self._idle_waiters:
             return self._now()
         if self._phase is not _Phase.NEW and self._inbox.calls:
             return self._now()
@@ -372,13 +376,13 @@ class AsyncScheduler(Loop):
         if hold is None and delay is None:
             return task
         # Not yet: take it off the queue again, where it is the last one.
-        self._ready.pop()
+        self.ready.pop()
         task._since = self._looked_at
         if hold is not None:
-            task._abort = hold
+            task.undo_wait = hold
             task._waiting_on = scope
         elif delay is not None:
-            task._abort = abort_sleep
+            task.undo_wait = abort_sleep
             task._waiting_on = self._now() + delay
             self._timers.arm(task, task._waiting_on)
             if self._hooks is not None:
@@ -427,18 +431,18 @@ class AsyncScheduler(Loop):
         task: Task[T] = Task()
         task.coro = coro
         task.context = context
-        task._scheduler = self
+        task.scheduler = self
         task._step = begin
         task._home = task._scope = scope
         task.stopping = scope._effective
         task._due = task._armed = INFINITY
         task._name = name
-        task._abort = task._interrupt = task.wake_error = task.wake_value = task._watchers = None
+        task.undo_wait = task._interrupt = task.wake_error = task.wake_value = task._watchers = None
         if scope._tasks is None:
             scope._tasks = {task: None}
         else:
             scope._tasks[task] = None
-        self._ready.append(task)
+        self.ready.append(task)
         if self._hooks is not None:
             self._hooks.on_task_spawn(task)
         return task
@@ -512,7 +516,7 @@ class AsyncScheduler(Loop):
         inbox = None
         try:
             inbox = Inbox()
-            self._io = Descriptors(poller, inbox, self._ready)
+            self._io = Descriptors(poller, inbox, self.ready)
         except BaseException:  # no descriptors left
             poller.close()
             if inbox is not None:
@@ -534,7 +538,7 @@ class AsyncScheduler(Loop):
     def _pass(self, timeout: float | None, *, may_raise_deadlock: bool) -> None:
         """One pass: a look, then a step of each task that is ready after it."""
         self._look(timeout, may_raise_deadlock)
-        self._run_steps(len(self._ready))
+        self._run_steps(len(self.ready))
         if not self._root._tasks:
             self._wind_up()
 
@@ -598,7 +602,7 @@ class AsyncScheduler(Loop):
             task._step = ended_cancelled
             task.wake_value = "the loop broke off"
         self._root._tasks = self._system._tasks = None
-        self._ready.clear()
+        self.ready.clear()
         if self._hooks is not None:
             self._hooks.on_exit()
 

@@ -163,7 +163,7 @@ class CancelScope:
         else:
             return False
         self._cancelled_caught = True
-        if (hooks := task._scheduler._hooks) is not None:
+        if (hooks := task.scheduler._hooks) is not None:
             hooks.after_cancel(task)
         if rest is not None:
             raise rest
@@ -247,7 +247,7 @@ class CancelScope:
         self._deadline = deadline
         self._seconds = None
         if self._task is not None:
-            self._task._scheduler._touch()
+            self._task.scheduler._touch()
             refresh_due(self._task)
 
     @property
@@ -264,7 +264,7 @@ class CancelScope:
     def shield(self, shield: bool) -> None:
         self._shield = shield
         if self._task is not None:
-            self._task._scheduler._touch()
+            self._task.scheduler._touch()
             self._refresh()
 
     def cancel(self, reason: str | None = None) -> None:
@@ -277,7 +277,7 @@ class CancelScope:
         if self._cancel_called or (self._task is None and self._parent is not None):
             return
         if self._task is not None:
-            self._task._scheduler._touch()
+            self._task.scheduler._touch()
         self._request(reason, timed_out=False)
         if self._task is not None:
             self._refresh()
@@ -295,7 +295,7 @@ class CancelScope:
             error: What it raised; ``None`` if it returned or was cancelled.
         """
         if error is not None:
-            task._scheduler._root.fail(error)
+            task.scheduler._root.fail(error)
 
     def on_caught(self, error: BaseException) -> None:
         """React to the fact that the block was left early because this scope was cancelled.
@@ -444,7 +444,7 @@ def refresh_due(task: Task[Any]) -> None:
             due = scope._deadline
     task._due = due
     # The running task is armed when it suspends. Before that nothing can make a timer fire.
-    scheduler = task._scheduler
+    scheduler = task.scheduler
     if due < task._armed and scheduler.current is not task:
         scheduler._timers.arm(task, due)
 

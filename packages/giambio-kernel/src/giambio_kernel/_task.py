@@ -45,7 +45,11 @@ class Task(Generic[T]):
         coro: The coroutine.
         context: The `contextvars.Context` that its steps run in: a copy, made when it was spawned,
             of the spawner's.
+        scheduler: The scheduler that runs it.
         stopping: Whether the next checkpoint raises. For the hot paths of primitives.
+        undo_wait: How to undo its wait, a `WaitQueue` to leave or a function to call; None if it does
+            not wait. For the hot paths of primitives: who makes the task ready sets it to None, after
+            taking it out of the queue; others use `unpark` or `reschedule`.
         wake_value: What the trap that it was woken in returns. For the hot paths of primitives;
             others use `outcome`.
         wake_error: What that trap raises instead, if not None: ``raise task.take_wake_error()``.
@@ -55,13 +59,11 @@ class Task(Generic[T]):
     # calling `__init__` costs a third more.
     __slots__ = (
         "__weakref__",
-        "_abort",
         "_armed",
         "_due",
         "_home",
         "_interrupt",
         "_name",
-        "_scheduler",
         "_scope",
         "_since",
         "_step",
@@ -69,18 +71,20 @@ class Task(Generic[T]):
         "_watchers",
         "context",
         "coro",
+        "scheduler",
         "stopping",
+        "undo_wait",
         "wake_error",
         "wake_value",
     )
 
     coro: Coroutine[Any, Any, T]
     context: Context
-    _scheduler: AsyncScheduler
+    scheduler: AsyncScheduler
     _name: str | None
     # What the loop calls to resume the task: `begin`, then the coroutine's own `send`, in the end
     # one of the `ended_` functions below, which are never called and tell how the task ended.
-    _step: Callable[[Task[Any]], object]
+    _step: Callable[[Task[Any]], Any]
     # Where it was spawned, and the innermost scope that it is in now.
     _home: CancelScope
     _scope: CancelScope
@@ -88,10 +92,10 @@ class Task(Generic[T]):
     stopping: bool
     # An error that is to be raised at the next checkpoint whatever the scopes say: Ctrl+C, deadlock.
     _interrupt: BaseException | None
-    # How to undo the wait: a function to call, or a `WaitQueue` to leave, which is so common that it
-    # needs no function. Invariant: the task waits exactly if this is not None. Whoever makes it
-    # ready sets it to None in the same breath, so nothing can be both granted and cancelled.
-    _abort: Callable[[Task[Any], BaseException], object] | dict[Task[Any], Any] | None
+    # A `WaitQueue` to leave is so common that it needs no function. Invariant: the task waits exactly
+    # if this is not None. Whoever makes it ready sets it to None in the same breath, so nothing can be
+    # both granted and cancelled.
+    undo_wait: Callable[[Task[Any], BaseException], object] | dict[Task[Any], Any] | None
     _waiting_on: Any
     # When it began to wait, as of the loop's last look at the clock.
     _since: float
@@ -111,7 +115,7 @@ class Task(Generic[T]):
             state = "cancelled"
         elif self._step is ended_failed:
             state = f"failed: {self.wake_error!r}"
-        elif self._abort is not None:
+        elif self.undo_wait is not None:
             state = f"waiting on {self.waiting_on!r}"
         return f"<Task {self.name!r} {state}>"
 
@@ -134,11 +138,11 @@ class Task(Generic[T]):
         """Where it is in its life."""
         if self._step in ENDED:
             return TaskState.DONE
-        if self._scheduler.current is self:
+        if self.scheduler.current is self:
             return TaskState.RUNNING
         if self._step is begin:
             return TaskState.NEW
-        return TaskState.READY if self._abort is None else TaskState.WAITING
+        return TaskState.READY if self.undo_wait is None else TaskState.WAITING
 
     @property
     def scope(self) -> CancelScope:
@@ -154,14 +158,9 @@ class Task(Generic[T]):
     def parent(self) -> Task[Any] | None:
         """The task whose pool it was spawned in. Outside of pools the main task; its own is None."""
         owner = self._home.owner
-        if owner is None and self._scheduler.main_task is not self:
-            return self._scheduler.main_task
+        if owner is None and self.scheduler.main_task is not self:
+            return self.scheduler.main_task
         return owner
-
-    @property
-    def scheduler(self) -> AsyncScheduler:
-        """The scheduler that runs it."""
-        return self._scheduler
 
     @property
     def waiting_on(self) -> object:
@@ -169,16 +168,16 @@ class Task(Generic[T]):
 
         ``None`` if it does not wait.
         """
-        if self._abort is None:
+        if self.undo_wait is None:
             return None
-        if self._abort is abort_sleep:
+        if self.undo_wait is abort_sleep:
             return Sleep(self._waiting_on)
         return self._waiting_on
 
     @property
     def waiting_since(self) -> float | None:
         """When it began to wait, on the loop's clock, to within a tick; None if it does not wait."""
-        return None if self._abort is None else self._since
+        return None if self.undo_wait is None else self._since
 
     def done(self) -> bool:
         """Whether it has ended, in whichever way."""
@@ -201,7 +200,7 @@ class Task(Generic[T]):
             return cast("T", self.wake_value)
         if step is ended_failed:
             assert self.wake_error is not None
-            self._scheduler._error_was_seen(self)
+            self.scheduler._error_was_seen(self)
             raise self.wake_error
         if step is ended_cancelled:
             reason = f": {self.wake_value}" if self.wake_value else ""
@@ -215,7 +214,7 @@ class Task(Generic[T]):
             RuntimeError: The task has not ended.
         """
         if self._step in ENDED:
-            self._scheduler._error_was_seen(self)
+            self.scheduler._error_was_seen(self)
             return self.wake_error
         raise RuntimeError(f"task {self.name!r} has not ended yet; await task.join() waits for it")
 
@@ -226,7 +225,7 @@ class Task(Generic[T]):
         when the task has ended, and while it runs: then its frames are on Python's own stack.
         """
         frames: list[FrameType] = []
-        awaited: Any = None if self._scheduler.current is self else self.coro
+        awaited: Any = None if self.scheduler.current is self else self.coro
         while awaited is not None:
             frame = None
             following = None
@@ -262,7 +261,7 @@ class Task(Generic[T]):
         """
         if self._step in ENDED:
             return
-        self._scheduler._touch()
+        self.scheduler._touch()
         self._own_scope().cancel(reason)
 
     def _own_scope(self) -> CancelScope:
@@ -339,7 +338,7 @@ class Task(Generic[T]):
                 f"task {self.name!r} has already started; to wait for its end and get its result, "
                 "use: await task.join()"
             )
-        if self._abort is not None:
+        if self.undo_wait is not None:
             yield from self._watch(until_end=False).__await__()
         elif checkpoint_due():
             yield from checkpoint().__await__()
@@ -347,7 +346,7 @@ class Task(Generic[T]):
 
     async def _watch(self, *, until_end: bool) -> None:
         watcher = current_task()
-        if watcher._scheduler is not self._scheduler:
+        if watcher.scheduler is not self.scheduler:
             raise RuntimeError(f"task {self.name!r} belongs to another loop than the current task")
         if self._watchers is None:
             self._watchers = {}
@@ -363,15 +362,15 @@ class Task(Generic[T]):
             return
         self.stopping = stopping
         if stopping:
-            if (hooks := self._scheduler._hooks) is not None:
+            if (hooks := self.scheduler._hooks) is not None:
                 hooks.before_cancel(self)
-            if self._abort is not None:
+            if self.undo_wait is not None:
                 self._try_abort()
 
     def _try_abort(self) -> bool:
         """Raise what is due in a waiting task. Returns whether that was possible."""
         error = self._interrupt or self._cancelled_error()
-        abort = self._abort
+        abort = self.undo_wait
         assert abort is not None
         if isinstance(abort, dict):
             del abort[self]
@@ -380,16 +379,16 @@ class Task(Generic[T]):
         if self._interrupt is not None:
             self._interrupt = None
             self.stopping = self._scope._effective
-        self._abort = None
+        self.undo_wait = None
         self.wake_error = error
-        self._scheduler._ready.append(self)
+        self.scheduler.ready.append(self)
         return True
 
     def _wake_with(self, error: BaseException) -> None:
         """Make a waiting task ready and let its trap raise *error*."""
-        self._abort = None
+        self.undo_wait = None
         self.wake_error = error
-        self._scheduler._ready.append(self)
+        self.scheduler.ready.append(self)
 
     def take_wake_error(self) -> BaseException:
         """Return what the trap has to raise, once. So no frame keeps the exception in a variable."""
@@ -451,8 +450,8 @@ def begin(task: Task[Any]) -> object:
         for watcher in [watcher for watcher, until_end in watchers.items() if not until_end]:
             del watchers[watcher]
             assert isinstance(watcher, Task)
-            watcher._abort = None
-            task._scheduler._ready.append(watcher)
+            watcher.undo_wait = None
+            task.scheduler.ready.append(watcher)
     signal = task.coro.send(None)
     # Only now: many a task ends in its first step and never needs the bound method.
     task._step = task.coro.send

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The traps: how a task hands control to its loop.
 
-A trap does its work in plain Python first and yields only if the task must really wait. There are two
-things to yield, `AGAIN` (let the others run, I stay ready) and `PARKED` (somebody will reschedule
-me), and the loop answers with the task itself, which spares the trap a look-up.
+A trap does its work in plain Python first and yields only if the task must really wait. There are three
+things to yield, and the loop answers with the task itself, which spares the trap a look-up:
+
+- `AGAIN`: let the others run, I stay ready;
+- `PARKED`: I have said how to undo the wait, and somebody will reschedule me;
+- an object with a ``wait_queue``: put me at its end, that is what I wait on.
 
 A trap is written as a generator but must be a real coroutine function, so that forgetting its
 ``await`` gives Python's own warning. The `trap` decorator makes one of the other. No other function
@@ -14,7 +17,7 @@ from __future__ import annotations
 
 import types
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from ._clock import INFINITY
 from ._current import current_scheduler, current_task, get_running
@@ -52,10 +55,26 @@ AGAIN: Final = Signal.AGAIN
 PARKED: Final = Signal.PARKED
 
 
+class HasWaitQueue(Protocol):
+    """A primitive that tasks wait on in one queue. It is shown in reports as what they wait on."""
+
+    @property
+    def wait_queue(self) -> dict[Task[Any], Any] | None:
+        """Where a task is put that yields this; not None at that moment.
+
+        It is left when the wait is aborted, and by `unpark` and its like.
+        """
+        ...
+
+
+Request: TypeAlias = "Signal | HasWaitQueue"
+"""What a trap yields."""
+
+
 def trap(
-    function: Callable[P, Generator[Signal, Task[Any], T]],
+    function: Callable[P, Generator[Request, Task[Any], T]],
 ) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Turn a generator function that yields signals into a coroutine function.
+    """Turn a generator function that yields requests into a coroutine function.
 
     ``types.coroutine`` marks the generator as awaitable; setting the flag of native coroutines in
     its place makes Python see one in every respect, the never-awaited warning included, and costs
@@ -86,7 +105,7 @@ def trap(
 
 
 @trap
-def checkpoint() -> Generator[Signal, Task[Any], None]:
+def checkpoint() -> Generator[Request, Task[Any], None]:
     """Let other tasks run, and be cancelled if that is due.
 
     Checkpoint: always.
@@ -97,7 +116,7 @@ def checkpoint() -> Generator[Signal, Task[Any], None]:
 
 
 @trap
-def checkpoint_if_cancelled() -> Generator[Signal, Task[Any], None]:
+def checkpoint_if_cancelled() -> Generator[Request, Task[Any], None]:
     """Be cancelled if that is due; otherwise go on without letting others run.
 
     Raises:
@@ -112,7 +131,7 @@ def checkpoint_if_cancelled() -> Generator[Signal, Task[Any], None]:
 
 
 @trap
-def shielded_checkpoint() -> Generator[Signal, Task[Any], None]:
+def shielded_checkpoint() -> Generator[Request, Task[Any], None]:
     """Let other tasks run without being cancelled here.
 
     Checkpoint: never, although it lets others run.
@@ -139,7 +158,7 @@ def checkpoint_due() -> bool:
 
 
 @trap
-def replenish() -> Generator[Signal, Task[Any], None]:
+def replenish() -> Generator[Request, Task[Any], None]:
     """Pass a checkpoint, and have the credit of operations that need not do so again.
 
     For the hot paths of primitives, which save the call of `checkpoint_due` by asking themselves::
@@ -167,7 +186,7 @@ def replenish() -> Generator[Signal, Task[Any], None]:
 @trap
 def suspend(
     abort: Callable[[Task[Any], BaseException], object], waiting_on: object = None
-) -> Generator[Signal, Task[Any], Any]:
+) -> Generator[Request, Task[Any], Any]:
     """Wait until somebody calls `reschedule` with the current task.
 
     Whoever calls this has just put the task somewhere to be found again: in a queue of waiters, say.
@@ -190,15 +209,9 @@ def suspend(
 
     Checkpoint: always.
     """
-    scheduler = get_running()
-    task = scheduler.current
-    task._abort = abort
+    task = get_running().current
+    task.undo_wait = abort
     task._waiting_on = waiting_on
-    task._since = scheduler._looked_at
-    if task.stopping:
-        task._try_abort()
-    if task._due < task._armed:
-        scheduler._timers.arm(task, task._due)
     yield PARKED
     if task.wake_error is not None:
         raise task.take_wake_error()
@@ -220,22 +233,22 @@ def reschedule(
     Raises:
         RuntimeError: The task does not wait, or this is another thread than that of its loop.
     """
-    scheduler = task._scheduler
+    scheduler = task.scheduler
     if get_running() is not scheduler:
         scheduler._touch()
-    if task._abort is None:
+    if task.undo_wait is None:
         raise RuntimeError(f"{task!r} does not wait, so it cannot be rescheduled")
-    task._abort = None
+    task.undo_wait = None
     task.wake_value = value
     task.wake_error = error
-    scheduler._ready.append(task)
+    scheduler.ready.append(task)
 
 
 # Waiting for time
 
 
 @trap
-def sleep(seconds: float) -> Generator[Signal, Task[Any], None]:
+def sleep(seconds: float) -> Generator[Request, Task[Any], None]:
     """Pause the current task.
 
     Args:
@@ -267,7 +280,7 @@ def sleep(seconds: float) -> Generator[Signal, Task[Any], None]:
 
 
 @trap
-def sleep_until(when: float) -> Generator[Signal, Task[Any], None]:
+def sleep_until(when: float) -> Generator[Request, Task[Any], None]:
     """Pause the current task until a moment of the loop's clock.
 
     Args:
@@ -306,11 +319,8 @@ def _fall_asleep(scheduler: AsyncScheduler, now: float, when: float) -> None:
     task = scheduler.current
     if scheduler._hooks is not None:
         scheduler._hooks.falls_asleep(task, now)
-    task._abort = abort_sleep
+    task.undo_wait = abort_sleep
     task._waiting_on = when
-    task._since = scheduler._looked_at
-    if task.stopping:
-        task._try_abort()
     due = when if when < task._due else task._due
     if due < task._armed:
         scheduler._timers.arm(task, due)
@@ -357,7 +367,7 @@ OUTSIDE_WORLD: Final = _OutsideWorld()
 
 
 @trap
-def wait_readable(source: int | HasFileno | IOHandle) -> Generator[Signal, Task[Any], None]:
+def wait_readable(source: int | HasFileno | IOHandle) -> Generator[Request, Task[Any], None]:
     """Wait until a descriptor can be read, or has an end or an error to report.
 
     Args:
@@ -383,7 +393,7 @@ def wait_readable(source: int | HasFileno | IOHandle) -> Generator[Signal, Task[
 
 
 @trap
-def wait_writable(source: int | HasFileno | IOHandle) -> Generator[Signal, Task[Any], None]:
+def wait_writable(source: int | HasFileno | IOHandle) -> Generator[Request, Task[Any], None]:
     """Wait until a descriptor can be written to, or has an error to report.
 
     Args:
@@ -472,4 +482,4 @@ async def wait_all_tasks_blocked() -> None:
 
 
 def _abort_idle_wait(task: Task[Any], error: BaseException) -> None:
-    del task._scheduler._idle_waiters[task]
+    del task.scheduler._idle_waiters[task]

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from giambio_kernel import PARKED as PARKED
 from giambio_kernel import CancelScope as CancelScope
+from giambio_kernel import HasWaitQueue as HasWaitQueue
 from giambio_kernel import IOHandle as IOHandle
+from giambio_kernel import Request as Request
 from giambio_kernel import Signal as Signal
 from giambio_kernel import Task as Task
 from giambio_kernel import TaskState as TaskState

@@ -11,7 +11,7 @@ from giambio._selection import Case, selecting, settle, settle_all
 from giambio.exceptions import ResourceClosed, WouldBlock
 from giambio_kernel import (
     PARKED,
-    Signal,
+    Request,
     Task,
     WaitQueue,
     break_all,
@@ -126,7 +126,7 @@ class Broadcast(ClosedByWith, ClosedByAsyncWith, Generic[T]):
         return subscription
 
     @trap
-    def send(self, item: T) -> Generator[Signal, Task[Any], None]:
+    def send(self, item: T) -> Generator[Request, Task[Any], None]:
         """Send an item to all who have subscribed, waiting for those that are to be waited for.
 
         Args:

@@ -12,7 +12,7 @@ from giambio._selection import Case, selecting, settle, settle_all
 from giambio.exceptions import CancelledError, EndOfChannel, ResourceClosed, WouldBlock
 from giambio_kernel import (
     PARKED,
-    Signal,
+    Request,
     Task,
     WaitQueue,
     break_all,
@@ -161,7 +161,7 @@ class GeneratorChannel(Generic[T]):
     # Receiving
 
     @trap
-    def receive(self) -> Generator[Signal, Task[Any], T]:
+    def receive(self) -> Generator[Request, Task[Any], T]:
         """Receive the next item.
 
         Raises:

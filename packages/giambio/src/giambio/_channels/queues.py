@@ -12,7 +12,7 @@ from giambio._selection import Case, selecting, settle, settle_all
 from giambio.exceptions import EndOfChannel, ResourceClosed, WouldBlock
 from giambio_kernel import (
     PARKED,
-    Signal,
+    Request,
     Task,
     WaitQueue,
     break_all,
@@ -132,7 +132,7 @@ class Queue(ClosedByWith, Generic[T]):
     # Putting and getting
 
     @trap
-    def put(self, item: T) -> Generator[Signal, Task[Any], None]:
+    def put(self, item: T) -> Generator[Request, Task[Any], None]:
         """Put an item into the queue, waiting until there is room for it.
 
         Args:
@@ -186,7 +186,7 @@ class Queue(ClosedByWith, Generic[T]):
         self._unfinished += 1
 
     @trap
-    def get(self) -> Generator[Signal, Task[Any], T]:
+    def get(self) -> Generator[Request, Task[Any], T]:
         """Take an item out of the queue, waiting until there is one.
 
         Returns:

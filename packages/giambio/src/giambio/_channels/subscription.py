@@ -11,7 +11,7 @@ from giambio._selection import Case, selecting, settle, settle_all
 from giambio.exceptions import EndOfChannel, ResourceBroken, ResourceClosed, WouldBlock
 from giambio_kernel import (
     PARKED,
-    Signal,
+    Request,
     Task,
     WaitQueue,
     break_all,
@@ -90,7 +90,7 @@ class Subscription(ClosedByWith, ClosedByAsyncWith, Generic[T]):
         return self._missed
 
     @trap
-    def receive(self) -> Generator[Signal, Task[Any], T]:
+    def receive(self) -> Generator[Request, Task[Any], T]:
         """Receive an item, waiting until there is one.
 
         Returns:

@@ -20,7 +20,7 @@ from giambio.exceptions import EndOfChannel, ResourceClosed, WouldBlock
 from giambio_kernel import (
     PARKED,
     AsyncScheduler,
-    Signal,
+    Request,
     Task,
     WaitQueue,
     break_all,
@@ -151,7 +151,7 @@ class ThreadQueue(ClosedByWith, Generic[T]):
                 await self._wait_to_put(item)
 
     @trap
-    def _wait_to_put(self, item: T) -> Generator[Signal, Task[Any], None]:
+    def _wait_to_put(self, item: T) -> Generator[Request, Task[Any], None]:
         # Once more under the mutex, because a thread may have made room meanwhile.
         with self._mutex:
             if self._try_put(item):
@@ -195,7 +195,7 @@ class ThreadQueue(ClosedByWith, Generic[T]):
                 return await self._wait_to_get()
 
     @trap
-    def _wait_to_get(self) -> Generator[Signal, Task[Any], T]:
+    def _wait_to_get(self) -> Generator[Request, Task[Any], T]:
         item: T
         with self._mutex:
             if (self._items and not self._getters) or self._closed:

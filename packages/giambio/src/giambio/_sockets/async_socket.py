@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from giambio_kernel import (
     PARKED,
-    Signal,
+    Request,
     Task,
     checkpoint,
     get_running,
@@ -61,7 +61,7 @@ class AsyncSocket(ConnectingSocket):
     # Reading
 
     @trap
-    def receive(self, max_bytes: int = 65536) -> Generator[Signal, Task[Any], bytes]:
+    def receive(self, max_bytes: int = 65536) -> Generator[Request, Task[Any], bytes]:
         """Wait until something has come, and return it.
 
         Args:
@@ -203,7 +203,7 @@ class AsyncSocket(ConnectingSocket):
     # Writing
 
     @trap
-    def send_some(self, data: Data) -> Generator[Signal, Task[Any], int]:
+    def send_some(self, data: Data) -> Generator[Request, Task[Any], int]:
         """Wait until there is room, and send as much as fits.
 
         Args:
@@ -242,7 +242,7 @@ class AsyncSocket(ConnectingSocket):
             self._sender = None
 
     @trap
-    def send_all(self, data: Data) -> Generator[Signal, Task[Any], None]:
+    def send_all(self, data: Data) -> Generator[Request, Task[Any], None]:
         """Send all of it, waiting as long as that takes.
 
         Args:

@@ -166,7 +166,7 @@ class Condition:
         for task in list(islice(self._waiters, n)):
             wait = self._waiters.pop(task)
             wait.notified = True
-            self._lock._waiters[task] = None
+            self._lock.wait_queue[task] = None
 
     def notify_all(self) -> None:
         """Wake all tasks that wait. See `notify`."""

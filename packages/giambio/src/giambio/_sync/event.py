@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar, overload
 from giambio._selection import Case, selecting, settle_all
 from giambio.exceptions import WouldBlock
 from giambio_kernel import (
-    PARKED,
-    Signal,
+    Request,
     Task,
     WaitQueue,
-    enqueue,
     get_running,
     replenish,
     trap,
@@ -39,23 +37,23 @@ class Event(Generic[T]):
     It cannot be cleared; a new event says better which occurrence is meant.
     """
 
-    __slots__ = ("_value", "_waiters")
+    __slots__ = ("_value", "wait_queue")
 
     # Who waits for it. Invariant: None exactly if it has happened.
-    _waiters: WaitQueue | None
+    wait_queue: WaitQueue | None
     # Set when it happens, not before.
     _value: Any
 
     def __init__(self) -> None:
-        self._waiters = {}
+        self.wait_queue = {}
 
     def __repr__(self) -> str:
-        state = "set" if self._waiters is None else f"{len(self._waiters)} waiting"
+        state = "set" if self.wait_queue is None else f"{len(self.wait_queue)} waiting"
         return f"<Event at {id(self):#x}, {state}>"
 
     def is_set(self) -> bool:
         """Whether it has happened."""
-        return self._waiters is None
+        return self.wait_queue is None
 
     @overload
     def trigger(self: Event[None]) -> None: ...
@@ -73,29 +71,29 @@ class Event(Generic[T]):
             RuntimeError: Tasks of a loop in another thread wait for it. Then it has not happened;
                 use ``call_soon_threadsafe`` of their loop.
         """
-        waiters = self._waiters
+        waiters = self.wait_queue
         if waiters is not None:
             if waiters:
                 wake(waiters, value)
                 if selecting:
                     settle_all(waiters)
             self._value = value
-            self._waiters = None
+            self.wait_queue = None
 
     def set(self) -> None:
         """Let it happen: ``trigger(None)``."""
         # Written out: an event that says nothing is the common one.
-        waiters = self._waiters
+        waiters = self.wait_queue
         if waiters is not None:
             if waiters:
                 wake(waiters, None)
                 if selecting:
                     settle_all(waiters)
             self._value = None
-            self._waiters = None
+            self.wait_queue = None
 
     @trap
-    def wait(self) -> Generator[Signal, Task[Any], T]:
+    def wait(self) -> Generator[Request, Task[Any], T]:
         """Wait until it happens; if it has, no longer than for a turn of the others.
 
         Returns:
@@ -107,17 +105,16 @@ class Event(Generic[T]):
         Checkpoint: always.
         """
         value: T
-        waiters = self._waiters
-        if waiters is not None:
-            enqueue(waiters, self)
-            task = yield PARKED
+        scheduler = get_running()
+        stopping = scheduler.current.stopping  # outside of a loop this says so
+        if self.wait_queue is not None:
+            task = yield self
             if task.wake_error is not None:
                 raise task.take_wake_error()
             value = task.wake_value
             return value
-        scheduler = get_running()
         scheduler.credit = credit = scheduler.credit - 1
-        if credit < 0 or scheduler.current.stopping:
+        if credit < 0 or stopping:
             yield from replenish().__await__()
         value = self._value
         return value
@@ -128,16 +125,16 @@ class Event(Generic[T]):
         Raises:
             WouldBlock: It has not.
         """
-        if self._waiters is not None:
+        if self.wait_queue is not None:
             raise WouldBlock(f"{self!r} has not happened yet")
         value: T = self._value
         return value
 
     def select_case(self) -> Case:
         """Return the case of waiting for it, for `select`."""
-        waiters = self._waiters
+        waiters = self.wait_queue
         return Case(self, self.wait_nowait, {} if waiters is None else waiters)
 
     def statistics(self) -> EventStatistics:
         """Return how many tasks wait."""
-        return EventStatistics(len(self._waiters or ()))
+        return EventStatistics(len(self.wait_queue or ()))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from giambio.exceptions import ResourceBroken, WouldBlock
 from giambio_kernel import (
     PARKED,
-    Signal,
+    Request,
     Task,
     WaitQueue,
     break_all,
@@ -161,7 +161,7 @@ class CapacityLimiter:
             borrower.add_done_callback(self._borrower_ended)
 
     @trap
-    def _acquire_for(self, borrower: object) -> Generator[Signal, Task[Any], None]:
+    def _acquire_for(self, borrower: object) -> Generator[Request, Task[Any], None]:
         if borrower in self._borrowers:
             raise self._has_one(borrower)
         if len(self._borrowers) < self._total:

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from giambio.exceptions import ResourceBroken, WouldBlock
 from giambio_kernel import (
-    PARKED,
-    Signal,
+    Request,
     Task,
     WaitQueue,
     break_all,
     current_task,
-    enqueue,
     get_running,
     replenish,
     trap,
@@ -46,7 +44,7 @@ class Lock:
     `ResourceBroken`.
     """
 
-    __slots__ = ("_owner", "_waiters", "_watched")
+    __slots__ = ("_owner", "_watched", "wait_queue")
 
     # Invariant: while somebody waits there is an owner, and it has not ended. A lock is handed over,
     # never up for grabs, so a task that comes later cannot overtake.
@@ -58,7 +56,7 @@ class Lock:
     def __init__(self) -> None:
         self._owner = None
         self._watched = False
-        self._waiters: WaitQueue = {}
+        self.wait_queue: WaitQueue = {}
 
     def __repr__(self) -> str:
         owner = self._owner
@@ -67,7 +65,7 @@ class Lock:
         ended = ", which has ended" if owner.done() else ""
         return (
             f"<{type(self).__name__} at {id(self):#x}, held by {owner.name!r}{ended}, "
-            f"{len(self._waiters)} waiting>"
+            f"{len(self.wait_queue)} waiting>"
         )
 
     def locked(self) -> bool:
@@ -98,7 +96,7 @@ class Lock:
         self._watch()
 
     @trap
-    def __aenter__(self) -> Generator[Signal, Task[Any], None]:
+    def __aenter__(self) -> Generator[Request, Task[Any], None]:
         """Acquire the lock; see `acquire`."""
         scheduler = get_running()
         if self._owner is None:
@@ -110,10 +108,9 @@ class Lock:
                 return
         if self._owner is scheduler.current:
             self._refuse_twice(self._owner)
-        if not self._waiters and self._owner.done():
+        if not self.wait_queue and self._owner.done():
             raise self._broken()
-        enqueue(self._waiters, self)
-        task = yield PARKED
+        task = yield self
         if task.wake_error is not None:
             raise task.take_wake_error()
 
@@ -143,7 +140,7 @@ class Lock:
         if self._watched:
             self._watched = False
             self._owner.remove_done_callback(self._owner_ended)
-        self._owner = unpark(self._waiters) if self._waiters else None
+        self._owner = unpark(self.wait_queue) if self.wait_queue else None
 
     async def __aexit__(
         self,
@@ -154,11 +151,11 @@ class Lock:
         # `release` without the call; nobody watches.
         if self._owner is not get_running().current:
             self._refuse_release()
-        self._owner = unpark(self._waiters) if self._waiters else None
+        self._owner = unpark(self.wait_queue) if self.wait_queue else None
 
     def statistics(self) -> LockStatistics:
         """Return who holds it and how many tasks wait."""
-        return LockStatistics(self._owner is not None, self._owner, len(self._waiters))
+        return LockStatistics(self._owner is not None, self._owner, len(self.wait_queue))
 
     # When it is used wrongly
 
@@ -169,7 +166,7 @@ class Lock:
 
     def _owner_ended(self, task: Task[Any]) -> None:
         if self._owner is task:
-            break_all(self._waiters, self._broken)
+            break_all(self.wait_queue, self._broken)
 
     def _broken(self) -> ResourceBroken:
         assert self._owner is not None

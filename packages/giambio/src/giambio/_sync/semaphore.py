@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from giambio.exceptions import WouldBlock
 from giambio_kernel import (  # fmt: skip
-    PARKED,
-    Signal,
+    Request,
     Task,
     WaitQueue,
-    enqueue,
     get_running,
     replenish,
     trap,
@@ -49,7 +47,7 @@ class Semaphore:
         ValueError: *value* is negative, or more than *max_value*.
     """
 
-    __slots__ = ("_max", "_value", "_waiters")
+    __slots__ = ("_max", "_value", "wait_queue")
 
     # Invariant: nobody waits while a permit is free. A permit goes from hand to hand, so a task that
     # comes later cannot overtake.
@@ -64,11 +62,13 @@ class Semaphore:
             raise ValueError(f"value must be at most max_value, {max_value!r}, not {value!r}")
         self._value = value
         self._max = max_value
-        self._waiters: WaitQueue = {}
+        self.wait_queue: WaitQueue = {}
 
     def __repr__(self) -> str:
         of = "" if self._max is None else f" of {self._max}"
-        return f"<Semaphore at {id(self):#x}, {self._value}{of} free, {len(self._waiters)} waiting>"
+        return (
+            f"<Semaphore at {id(self):#x}, {self._value}{of} free, {len(self.wait_queue)} waiting>"
+        )
 
     @property
     def value(self) -> int:
@@ -91,21 +91,21 @@ class Semaphore:
         self._value -= 1
 
     @trap
-    def acquire(self) -> Generator[Signal, Task[Any], None]:
+    def acquire(self) -> Generator[Request, Task[Any], None]:
         """Wait until a permit is free, and take it.
 
         Checkpoint: always. If it raises, no permit was taken.
         """
+        scheduler = get_running()
+        stopping = scheduler.current.stopping  # outside of a loop this says so
         if self._value:
-            scheduler = get_running()
             scheduler.credit = credit = scheduler.credit - 1
-            if credit < 0 or scheduler.current.stopping:
+            if credit < 0 or stopping:
                 yield from replenish().__await__()
             if self._value:
                 self._value -= 1
                 return
-        enqueue(self._waiters, self)
-        task = yield PARKED
+        task = yield self
         if task.wake_error is not None:
             raise task.take_wake_error()
 
@@ -115,8 +115,8 @@ class Semaphore:
         Raises:
             ValueError: All *max_value* permits are free already.
         """
-        if self._waiters:
-            unpark(self._waiters)
+        if self.wait_queue:
+            unpark(self.wait_queue)
         elif self._value == self._max:
             raise ValueError(f"{self!r} was released more often than acquired")
         else:
@@ -134,4 +134,4 @@ class Semaphore:
 
     def statistics(self) -> SemaphoreStatistics:
         """Return how many permits are free and how many tasks wait."""
-        return SemaphoreStatistics(self._value, self._max, len(self._waiters))
+        return SemaphoreStatistics(self._value, self._max, len(self.wait_queue))

@@ -119,9 +119,10 @@ class DeadlockDetector:
 def _break_up(deadlock: Deadlock) -> None:
     """Let one of the tasks fail instead of waiting."""
     for task, waiting_on, _ in deadlock.circle:
-        if isinstance(waiting_on, Lock | RWLock | CapacityLimiter):
+        queue = task.undo_wait
+        if isinstance(waiting_on, Lock | RWLock | CapacityLimiter) and isinstance(queue, dict):
+            del queue[task]
             reschedule(task, error=DeadlockError(str(deadlock)))
-            del waiting_on._waiters[task]
             return
     print(f"giambio: {deadlock}", file=sys.stderr)
 
