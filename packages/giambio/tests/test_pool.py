@@ -931,6 +931,51 @@ def test_ctrl_c_in_a_program_that_waits_in_a_pool(run):
     assert events == ["child cleaned up", "main interrupted"]
 
 
+class TestCtrlCAtAnyMoment:
+    """It is the main task's, whichever step it comes in, and never an error of the loop."""
+
+    async def _task(self):
+        async def brief():
+            pass
+
+        async with giambio.create_pool() as pool:
+            pool.spawn(brief)
+
+    async def _services(self):
+        async with giambio.create_pool() as pool:
+            pool.service(giambio.sleep_forever)
+            pool.service(giambio.sleep_forever)
+            await giambio.sleep(0)
+
+    async def _limited(self):
+        async with giambio.create_pool(limit=1) as pool:
+            await pool.spawn(sleeper, 0)
+            await pool.spawn(sleeper, 0)
+
+    @pytest.mark.parametrize("hook", ["before_task_step", "after_task_step", "on_task_exit"])
+    @pytest.mark.parametrize("program", ["_task", "_services", "_limited"])
+    def test_in_every_step(self, run, program, hook):
+        import signal
+
+        for number in range(1, 50):
+            steps = []
+
+            def step(self, task, steps=steps, number=number):
+                steps.append(task)
+                if len(steps) == number:
+                    signal.raise_signal(signal.SIGINT)
+
+            debugger = type("Interrupter", (), {hook: step})()
+            try:
+                run(getattr(self, program), debugger=debugger)
+            except KeyboardInterrupt:
+                continue
+            assert len(steps) < number  # there are no more steps to come in
+            assert number > 1
+            return
+        pytest.fail("it never ended by itself")
+
+
 def test_a_deadlock_in_a_pool_is_reported_and_the_pool_cleans_up(run):
     events = []
 

@@ -461,11 +461,16 @@ def _keep_waiting(owner: Task[Any], error: BaseException) -> bool:
 
     If they wait for ever all the same, which is a second deadlock, only the loop can break off.
     """
-    if isinstance(error, DeadlockError):
-        pool = owner.waiting_on
-        assert isinstance(pool, Pool)
-        return not any(isinstance(each, DeadlockError) for each in pool._errors.values())
-    return not isinstance(error, CancelledError)
+    if isinstance(error, CancelledError):
+        return False
+    pool = owner.waiting_on
+    assert isinstance(pool, Pool)
+    if isinstance(error, DeadlockError) and any(
+        isinstance(each, DeadlockError) for each in pool._errors.values()
+    ):
+        return False
+    pool._owner_waits = False  # the last task may end before the owner has run again
+    return True
 
 
 def _wait_for_turn(task: Task[Any], error: BaseException) -> bool:
