@@ -12,7 +12,6 @@ from __future__ import annotations
 import sys
 import warnings
 import weakref
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from ._scope import CancelScope
@@ -79,13 +78,29 @@ async def _close(generator: AsyncGenerator[Any, Any]) -> None:
             scope.cancel("the async generator was dropped")
             await generator.aclose()
     except Exception as error:
-        # There is no task that this error could be raised in.
-        sys.unraisablehook(
-            SimpleNamespace(
-                exc_type=type(error),
-                exc_value=error,
-                exc_traceback=error.__traceback__,
-                err_msg="Exception ignored while closing an async generator",
-                object=generator,
-            )
-        )
+        _report_unraisable(error, generator)
+
+
+def _report_unraisable(error: Exception, generator: AsyncGenerator[Any, Any]) -> None:
+    """Give to `sys.unraisablehook` what there is no task to raise in.
+
+    Python's own hook takes only what Python has made, and that makes it of what a callback raises.
+    """
+    target = _Complaint(error, generator)
+    reference = weakref.ref(target, _Complaint(error, generator))
+    del target
+    del reference
+
+
+class _Complaint:
+    __slots__ = ("__weakref__", "_error", "_generator")
+
+    def __init__(self, error: Exception, generator: AsyncGenerator[Any, Any]) -> None:
+        self._error = error
+        self._generator = generator
+
+    def __call__(self, reference: object) -> None:
+        raise self._error
+
+    def __repr__(self) -> str:
+        return f"closing of {self._generator!r}"
