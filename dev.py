@@ -42,7 +42,12 @@ def main() -> int:
     arguments = sys.argv[1:]
     if arguments and arguments[0] in SHORT:
         arguments = SHORT[arguments[0]] + arguments[1:]
-    return subprocess.run([str(python), "-m", "nox", *arguments], cwd=ROOT).returncode
+    nox = subprocess.Popen([str(python), "-m", "nox", *arguments], cwd=ROOT)
+    while True:
+        try:
+            return nox.wait()
+        except KeyboardInterrupt:
+            pass  # nox has got it, too; its sessions clean up, and it ends
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import random
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -32,7 +31,7 @@ class Server:
 
     def say(self, text: str) -> None:
         if self.talkative:
-            print(f"  server   {text}", flush=True)
+            print(f"  server   {text}\n", end="", flush=True)
 
     async def handle(self, client: AsyncSocket, address: tuple[str, int]) -> None:
         self.connected += 1
@@ -66,7 +65,7 @@ async def demonstrate(clients: int, talkative: bool) -> Server:
             command.append("--talkative")
         async with giambio.create_pool() as pool:
             pool.service(server.serve, listener)
-            await giambio.run_in_thread(subprocess.run, command, check=True)
+            await giambio.run_process(command)  # ends it, too, if we are interrupted
     return server
 
 
@@ -83,7 +82,8 @@ def be_a_client(number: int, port: int, talkative: bool, all_here: threading.Bar
             answer = stream.readline()
             assert answer == line
             if talkative:
-                print(f"  client {number} got back: {answer.decode().strip()!r}", flush=True)
+                text = f"  client {number} got back: {answer.decode().strip()!r}\n"
+                print(text, end="", flush=True)  # one write, or lines of two threads would mix
                 time.sleep(chance.uniform(0.05, 0.3))
 
 
@@ -124,4 +124,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("Interrupted; the server and all clients have ended.")
