@@ -196,3 +196,51 @@ def use() -> None:
     assert_type(giambio.debug.format_tree(loop, stacks=True), str)
     with giambio.debug.Monitor() as monitor, giambio.debug.dump_on_signal():
         assert_type(monitor.path, str | None)
+
+
+# Returning inside of blocks: only those that skip may be left at their end without it.
+
+
+async def in_a_pool() -> int:
+    async with giambio.create_pool() as pool:
+        task = pool.spawn(double, 2)
+        return await task.join()
+
+
+async def in_time() -> int:
+    with giambio.with_timeout(5):
+        return await double(2)
+
+
+async def in_time_with_tasks() -> int:
+    async with giambio.with_timeout(5) as pool:
+        return await pool.spawn(double, 2).join()
+
+
+async def until() -> int:
+    with giambio.with_timeout_at(giambio.clock() + 5):
+        return await double(2)
+
+
+async def perhaps() -> int:
+    with giambio.skip_after(5):
+        return await double(2)
+    return 0  # reached, so it is needed
+
+
+async def perhaps_with_tasks() -> int:
+    async with giambio.skip_after(5):
+        return await double(2)
+    return 0
+
+
+async def known_after_the_pool() -> int:
+    async with giambio.create_pool() as pool:
+        task = pool.spawn(double, 2)
+    return task.result()
+
+
+async def sockets_are_streams(sock: giambio.AsyncSocket) -> giambio.BufferedStream:
+    giambio.TextStream(sock)
+    await read(sock)
+    return giambio.BufferedStream(sock)

@@ -73,7 +73,7 @@ Request: TypeAlias = "Signal | HasWaitQueue"
 
 def trap(
     function: Callable[P, Generator[Request, Task[Any], T]],
-) -> Callable[P, Coroutine[Any, Any, T]]:
+) -> Callable[P, types.CoroutineType[Any, Any, T]]:
     """Turn a generator function that yields requests into a coroutine function.
 
     ``types.coroutine`` marks the generator as awaitable; setting the flag of native coroutines in

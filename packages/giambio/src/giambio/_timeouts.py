@@ -11,6 +11,7 @@ from ._pool import Pool
 from .exceptions import TooSlowError
 
 if TYPE_CHECKING:
+    from types import TracebackType
     from typing import Self
 
 
@@ -37,6 +38,15 @@ class FailingTimeout(Timeout):
     """A block with a deadline that raises `TooSlowError`."""
 
     __slots__ = ()
+
+    if TYPE_CHECKING:
+        # Not `bool`: what comes after a block that returns is not reached.
+        def __exit__(  # type: ignore[override]
+            self,
+            exc_type: type[BaseException] | None,
+            exc: BaseException | None,
+            traceback: TracebackType | None,
+        ) -> bool | None: ...
 
     def on_caught(self, error: BaseException) -> None:
         if self.timed_out:
@@ -84,6 +94,15 @@ class skip_after(TimedScope, Timeout):  # noqa: N801
 
     __slots__ = ()
 
+    if TYPE_CHECKING:
+
+        async def __aexit__(
+            self,
+            exc_type: type[BaseException] | None,
+            exc: BaseException | None,
+            traceback: TracebackType | None,
+        ) -> bool: ...
+
 
 class with_timeout_at(FailingTimeout):  # noqa: N801
     """Give a block time until a moment of the loop's clock; otherwise like `with_timeout`.
@@ -113,6 +132,15 @@ class skip_at(Timeout):  # noqa: N801
     """
 
     __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        async def __aexit__(
+            self,
+            exc_type: type[BaseException] | None,
+            exc: BaseException | None,
+            traceback: TracebackType | None,
+        ) -> bool: ...
 
     def __init__(self, when: float) -> None:
         super().__init__(deadline=when)

@@ -146,7 +146,7 @@ class GeneratorChannel(Generic[T]):
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool:
+    ) -> bool | None:
         """Cancel the generator and wait for its end.
 
         Checkpoint: always.

@@ -35,11 +35,12 @@ class Resolver(Protocol):
         type: int,
         proto: int,
         flags: int,
+        /,
     ) -> list[AddressInfo]:
         """Return the addresses that a host and a service stand for; as `socket.getaddrinfo`."""
         ...
 
-    async def getnameinfo(self, sockaddr: tuple[Any, ...], flags: int) -> tuple[str, str]:
+    async def getnameinfo(self, sockaddr: tuple[Any, ...], flags: int, /) -> tuple[str, str]:
         """Return the host and the service that an address stands for; as `socket.getnameinfo`."""
         ...
 

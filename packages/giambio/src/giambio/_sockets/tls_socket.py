@@ -184,7 +184,7 @@ class TLSSocket(TLSFacts, AsyncSocket):
 
     # Reading and writing
 
-    async def receive(self, max_bytes: int = 65536) -> bytes:
+    async def receive(self, max_bytes: int = 65536) -> bytes:  # type: ignore[override]
         """Wait until something has come, and return it; see `AsyncSocket.receive`.
 
         Args:
@@ -204,7 +204,7 @@ class TLSSocket(TLSFacts, AsyncSocket):
         self._start_reading(max_bytes)
         return await self._read(self.socket.recv, max_bytes)
 
-    async def send_some(self, data: Data) -> int:
+    async def send_some(self, data: Data) -> int:  # type: ignore[override]
         """Wait until there is room, and send as much as fits; see `AsyncSocket.send_some`.
 
         Args:
@@ -225,7 +225,7 @@ class TLSSocket(TLSFacts, AsyncSocket):
         await checkpoint()
         return 0
 
-    async def send_all(self, data: Data) -> None:
+    async def send_all(self, data: Data) -> None:  # type: ignore[override]
         """Send all of it, waiting as long as that takes; see `AsyncSocket.send_all`.
 
         Args:

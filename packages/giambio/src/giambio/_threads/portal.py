@@ -79,7 +79,7 @@ class Portal:
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool:
+    ) -> bool | None:
         self.close()
         if not isinstance(exc, GeneratorExit):
             # Those that were made and the loop has not looked at yet.
