@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from typing import Any
 
 import giambio
 from giambio.lowlevel import (
-    Request,
-    Task,
+    Trap,
     WaitQueue,
     checkpoint,
     checkpoint_due,
@@ -41,7 +39,7 @@ class Latch:
             await checkpoint()
 
     @trap
-    def _park(self) -> Generator[Request, Task[Any], Any]:
+    def _park(self) -> Trap[Any]:
         # The loop puts the task into our queue. Cancelled, it leaves that by itself; woken, it is out
         # of it already.
         return outcome((yield self))

@@ -482,3 +482,8 @@ def test_the_current_task_is_there_only_in_a_step():
     for function in (current_task, current_scheduler):
         with pytest.raises(RuntimeError, match="only inside a running loop"):
             contexts[0].run(function)
+
+
+def test_the_signature_of_a_trap_is_that_of_a_coroutine_function():
+    for function in ALL_TRAPS:
+        assert "Generator" not in str(inspect.signature(function)), function

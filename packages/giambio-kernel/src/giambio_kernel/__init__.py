@@ -61,6 +61,7 @@ from .traps import HasWaitQueue as HasWaitQueue
 from .traps import Request as Request
 from .traps import Signal as Signal
 from .traps import Sleep as Sleep
+from .traps import Trap as Trap
 from .traps import checkpoint as checkpoint
 from .traps import checkpoint_due as checkpoint_due
 from .traps import checkpoint_if_cancelled as checkpoint_if_cancelled

@@ -47,10 +47,10 @@ from ._current import get_running
 from .traps import PARKED, trap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
     from ._task import Task
-    from .traps import Request
+    from .traps import Trap
 
 WaitQueue: TypeAlias = "dict[Task[Any], Any]"
 """Waiting tasks, in the order in which they came, each with what it offers."""
@@ -63,9 +63,7 @@ _departures = count(1)
 
 
 @trap
-def park(
-    queue: WaitQueue, waiting_on: object, offer: Any = None
-) -> Generator[Request, Task[Any], Any]:
+def park(queue: WaitQueue, waiting_on: object, offer: Any = None) -> Trap[Any]:
     """Wait at the end of a queue until unparked.
 
     Args:

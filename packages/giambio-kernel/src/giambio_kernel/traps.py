@@ -70,10 +70,11 @@ class HasWaitQueue(Protocol):
 Request: TypeAlias = "Signal | HasWaitQueue"
 """What a trap yields."""
 
+Trap: TypeAlias = "Generator[Request, Task[Any], T]"
+"""What a trap is made of: a generator that yields requests, is sent its task, and returns a `T`."""
 
-def trap(
-    function: Callable[P, Generator[Request, Task[Any], T]],
-) -> Callable[P, types.CoroutineType[Any, Any, T]]:
+
+def trap(function: Callable[P, Trap[T]]) -> Callable[P, types.CoroutineType[Any, Any, T]]:
     """Turn a generator function that yields requests into a coroutine function.
 
     ``types.coroutine`` marks the generator as awaitable; setting the flag of native coroutines in
@@ -92,9 +93,13 @@ def trap(
             function.__closure__,
         )
     except ValueError:  # an interpreter that checks the flags
-        return types.coroutine(function)
+        return types.coroutine(function)  # type: ignore[return-value]
     made.__kwdefaults__ = function.__kwdefaults__
-    made.__annotations__ = function.__annotations__
+    # Whoever asks for its signature is to be told what awaiting it gives, not what it is made of.
+    annotations = made.__annotations__ = dict(function.__annotations__)
+    returned = annotations.get("return")
+    if isinstance(returned, str) and returned.startswith("Trap["):
+        annotations["return"] = returned[len("Trap[") : -1]
     made.__qualname__ = function.__qualname__
     made.__module__ = function.__module__
     made.__doc__ = function.__doc__
@@ -105,7 +110,7 @@ def trap(
 
 
 @trap
-def checkpoint() -> Generator[Request, Task[Any], None]:
+def checkpoint() -> Trap[None]:
     """Let other tasks run, and be cancelled if that is due.
 
     Checkpoint: always.
@@ -116,7 +121,7 @@ def checkpoint() -> Generator[Request, Task[Any], None]:
 
 
 @trap
-def checkpoint_if_cancelled() -> Generator[Request, Task[Any], None]:
+def checkpoint_if_cancelled() -> Trap[None]:
     """Be cancelled if that is due; otherwise go on without letting others run.
 
     Raises:
@@ -131,7 +136,7 @@ def checkpoint_if_cancelled() -> Generator[Request, Task[Any], None]:
 
 
 @trap
-def shielded_checkpoint() -> Generator[Request, Task[Any], None]:
+def shielded_checkpoint() -> Trap[None]:
     """Let other tasks run without being cancelled here.
 
     Checkpoint: never, although it lets others run.
@@ -158,7 +163,7 @@ def checkpoint_due() -> bool:
 
 
 @trap
-def replenish() -> Generator[Request, Task[Any], None]:
+def replenish() -> Trap[None]:
     """Pass a checkpoint, and have the credit of operations that need not do so again.
 
     For the hot paths of primitives, which save the call of `checkpoint_due` by asking themselves::
@@ -186,7 +191,7 @@ def replenish() -> Generator[Request, Task[Any], None]:
 @trap
 def suspend(
     abort: Callable[[Task[Any], BaseException], object], waiting_on: object = None
-) -> Generator[Request, Task[Any], Any]:
+) -> Trap[Any]:
     """Wait until somebody calls `reschedule` with the current task.
 
     Whoever calls this has just put the task somewhere to be found again: in a queue of waiters, say.
@@ -248,7 +253,7 @@ def reschedule(
 
 
 @trap
-def sleep(seconds: float) -> Generator[Request, Task[Any], None]:
+def sleep(seconds: float) -> Trap[None]:
     """Pause the current task.
 
     Args:
@@ -280,7 +285,7 @@ def sleep(seconds: float) -> Generator[Request, Task[Any], None]:
 
 
 @trap
-def sleep_until(when: float) -> Generator[Request, Task[Any], None]:
+def sleep_until(when: float) -> Trap[None]:
     """Pause the current task until a moment of the loop's clock.
 
     Args:
@@ -367,7 +372,7 @@ OUTSIDE_WORLD: Final = _OutsideWorld()
 
 
 @trap
-def wait_readable(source: int | HasFileno | IOHandle) -> Generator[Request, Task[Any], None]:
+def wait_readable(source: int | HasFileno | IOHandle) -> Trap[None]:
     """Wait until a descriptor can be read, or has an end or an error to report.
 
     Args:
@@ -393,7 +398,7 @@ def wait_readable(source: int | HasFileno | IOHandle) -> Generator[Request, Task
 
 
 @trap
-def wait_writable(source: int | HasFileno | IOHandle) -> Generator[Request, Task[Any], None]:
+def wait_writable(source: int | HasFileno | IOHandle) -> Trap[None]:
     """Wait until a descriptor can be written to, or has an error to report.
 
     Args:

@@ -16,6 +16,7 @@ from giambio_kernel import Request as Request
 from giambio_kernel import Signal as Signal
 from giambio_kernel import Task as Task
 from giambio_kernel import TaskState as TaskState
+from giambio_kernel import Trap as Trap
 from giambio_kernel import WaitQueue as WaitQueue
 from giambio_kernel import Wakeup as Wakeup
 from giambio_kernel import break_all as break_all

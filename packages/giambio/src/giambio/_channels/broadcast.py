@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from giambio._closing import ClosedByAsyncWith, ClosedByWith
 from giambio._selection import Case, selecting, settle, settle_all
 from giambio.exceptions import ResourceClosed, WouldBlock
 from giambio_kernel import (
     PARKED,
-    Request,
-    Task,
+    Trap,
     WaitQueue,
     break_all,
     enqueue,
@@ -23,9 +22,6 @@ from giambio_kernel import (
 )
 
 from .subscription import Overflow, Subscription, check_options
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
 
 T = TypeVar("T")
 
@@ -126,7 +122,7 @@ class Broadcast(ClosedByWith, ClosedByAsyncWith, Generic[T]):
         return subscription
 
     @trap
-    def send(self, item: T) -> Generator[Request, Task[Any], None]:
+    def send(self, item: T) -> Trap[None]:
         """Send an item to all who have subscribed, waiting for those that are to be waited for.
 
         Args:

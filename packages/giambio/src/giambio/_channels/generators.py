@@ -5,15 +5,14 @@ from __future__ import annotations
 
 from collections import deque
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, NamedTuple, ParamSpec, Self, TypeVar, cast
 
 from giambio._pool import Pool, create_pool
 from giambio._selection import Case, selecting, settle, settle_all
 from giambio.exceptions import CancelledError, EndOfChannel, ResourceClosed, WouldBlock
 from giambio_kernel import (
     PARKED,
-    Request,
-    Task,
+    Trap,
     WaitQueue,
     break_all,
     enqueue,
@@ -26,7 +25,7 @@ from giambio_kernel import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
     from types import TracebackType
 
 P = ParamSpec("P")
@@ -161,7 +160,7 @@ class GeneratorChannel(Generic[T]):
     # Receiving
 
     @trap
-    def receive(self) -> Generator[Request, Task[Any], T]:
+    def receive(self) -> Trap[T]:
         """Receive the next item.
 
         Raises:

@@ -5,15 +5,15 @@ from __future__ import annotations
 
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 from giambio._closing import ClosedByAsyncWith, ClosedByWith
 from giambio._selection import Case, selecting, settle, settle_all, settle_task
 from giambio.exceptions import EndOfChannel, ResourceBroken, ResourceClosed, WouldBlock
 from giambio_kernel import (
     PARKED,
-    Request,
     Task,
+    Trap,
     WaitQueue,
     break_all,
     enqueue,
@@ -23,9 +23,6 @@ from giambio_kernel import (
     trap,
     unpark,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
 
 T = TypeVar("T")
 
@@ -147,7 +144,7 @@ class SendChannel(_End[T]):
         channel.senders += 1
 
     @trap
-    def send(self, item: T) -> Generator[Request, Task[Any], None]:
+    def send(self, item: T) -> Trap[None]:
         """Send an item, waiting until there is room for it.
 
         Args:
@@ -266,7 +263,7 @@ class ReceiveChannel(_End[T]):
         channel.receivers += 1
 
     @trap
-    def receive(self) -> Generator[Request, Task[Any], T]:
+    def receive(self) -> Trap[T]:
         """Receive an item, waiting until there is one.
 
         Returns:

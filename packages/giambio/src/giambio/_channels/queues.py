@@ -5,15 +5,14 @@ from __future__ import annotations
 
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, Self, TypeVar
+from typing import Generic, NamedTuple, Protocol, Self, TypeVar
 
 from giambio._closing import ClosedByWith
 from giambio._selection import Case, selecting, settle, settle_all
 from giambio.exceptions import EndOfChannel, ResourceClosed, WouldBlock
 from giambio_kernel import (
     PARKED,
-    Request,
-    Task,
+    Trap,
     WaitQueue,
     break_all,
     checkpoint,
@@ -27,9 +26,6 @@ from giambio_kernel import (
     unpark,
     unpark_all,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
 
 T = TypeVar("T")
 
@@ -132,7 +128,7 @@ class Queue(ClosedByWith, Generic[T]):
     # Putting and getting
 
     @trap
-    def put(self, item: T) -> Generator[Request, Task[Any], None]:
+    def put(self, item: T) -> Trap[None]:
         """Put an item into the queue, waiting until there is room for it.
 
         Args:
@@ -186,7 +182,7 @@ class Queue(ClosedByWith, Generic[T]):
         self._unfinished += 1
 
     @trap
-    def get(self) -> Generator[Request, Task[Any], T]:
+    def get(self) -> Trap[T]:
         """Take an item out of the queue, waiting until there is one.
 
         Returns:

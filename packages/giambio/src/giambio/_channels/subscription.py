@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, Self, TypeAlias, TypeVar
 
 from giambio._closing import ClosedByAsyncWith, ClosedByWith
 from giambio._selection import Case, selecting, settle, settle_all
 from giambio.exceptions import EndOfChannel, ResourceBroken, ResourceClosed, WouldBlock
 from giambio_kernel import (
     PARKED,
-    Request,
-    Task,
+    Trap,
     WaitQueue,
     break_all,
     enqueue,
@@ -23,7 +22,7 @@ from giambio_kernel import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
     from .broadcast import Broadcast
 
@@ -90,7 +89,7 @@ class Subscription(ClosedByWith, ClosedByAsyncWith, Generic[T]):
         return self._missed
 
     @trap
-    def receive(self) -> Generator[Request, Task[Any], T]:
+    def receive(self) -> Trap[T]:
         """Receive an item, waiting until there is one.
 
         Returns:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 from weakref import WeakSet
 
 from giambio._closing import ClosedByWith
@@ -20,8 +20,7 @@ from giambio.exceptions import EndOfChannel, ResourceClosed, WouldBlock
 from giambio_kernel import (
     PARKED,
     AsyncScheduler,
-    Request,
-    Task,
+    Trap,
     WaitQueue,
     break_all,
     checkpoint,
@@ -33,9 +32,6 @@ from giambio_kernel import (
 )
 
 from .blocking_side import BlockingSide
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
 
 T = TypeVar("T")
 
@@ -151,7 +147,7 @@ class ThreadQueue(ClosedByWith, Generic[T]):
                 await self._wait_to_put(item)
 
     @trap
-    def _wait_to_put(self, item: T) -> Generator[Request, Task[Any], None]:
+    def _wait_to_put(self, item: T) -> Trap[None]:
         # Once more under the mutex, because a thread may have made room meanwhile.
         with self._mutex:
             if self._try_put(item):
@@ -195,7 +191,7 @@ class ThreadQueue(ClosedByWith, Generic[T]):
                 return await self._wait_to_get()
 
     @trap
-    def _wait_to_get(self) -> Generator[Request, Task[Any], T]:
+    def _wait_to_get(self) -> Trap[T]:
         item: T
         with self._mutex:
             if (self._items and not self._getters) or self._closed:

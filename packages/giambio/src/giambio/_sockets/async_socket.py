@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from giambio_kernel import (
     PARKED,
-    Request,
-    Task,
+    Trap,
     checkpoint,
     get_running,
     outcome,
@@ -23,7 +22,7 @@ from .connect import ConnectingSocket
 from .names import resolve_address
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Iterable
     from typing import BinaryIO
 
     from .base import Data
@@ -61,7 +60,7 @@ class AsyncSocket(ConnectingSocket):
     # Reading
 
     @trap
-    def receive(self, max_bytes: int = 65536) -> Generator[Request, Task[Any], bytes]:
+    def receive(self, max_bytes: int = 65536) -> Trap[bytes]:
         """Wait until something has come, and return it.
 
         Args:
@@ -203,7 +202,7 @@ class AsyncSocket(ConnectingSocket):
     # Writing
 
     @trap
-    def send_some(self, data: Data) -> Generator[Request, Task[Any], int]:
+    def send_some(self, data: Data) -> Trap[int]:
         """Wait until there is room, and send as much as fits.
 
         Args:
@@ -242,7 +241,7 @@ class AsyncSocket(ConnectingSocket):
             self._sender = None
 
     @trap
-    def send_all(self, data: Data) -> Generator[Request, Task[Any], None]:
+    def send_all(self, data: Data) -> Trap[None]:
         """Send all of it, waiting as long as that takes.
 
         Args:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar, overload
 from giambio._selection import Case, selecting, settle_all
 from giambio.exceptions import WouldBlock
 from giambio_kernel import (
-    Request,
-    Task,
+    Trap,
     WaitQueue,
     get_running,
     replenish,
@@ -18,7 +17,6 @@ from giambio_kernel import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
     from typing import Any
 
 T = TypeVar("T")
@@ -93,7 +91,7 @@ class Event(Generic[T]):
             self.wait_queue = None
 
     @trap
-    def wait(self) -> Generator[Request, Task[Any], T]:
+    def wait(self) -> Trap[T]:
         """Wait until it happens; if it has, no longer than for a turn of the others.
 
         Returns:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from giambio.exceptions import ResourceBroken, WouldBlock
 from giambio_kernel import (
     PARKED,
-    Request,
     Task,
+    Trap,
     WaitQueue,
     break_all,
     current_task,
@@ -22,7 +22,6 @@ from giambio_kernel import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
     from types import TracebackType
 
 
@@ -161,7 +160,7 @@ class CapacityLimiter:
             borrower.add_done_callback(self._borrower_ended)
 
     @trap
-    def _acquire_for(self, borrower: object) -> Generator[Request, Task[Any], None]:
+    def _acquire_for(self, borrower: object) -> Trap[None]:
         if borrower in self._borrowers:
             raise self._has_one(borrower)
         if len(self._borrowers) < self._total:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from giambio.exceptions import ResourceBroken, WouldBlock
 from giambio_kernel import (
-    Request,
     Task,
+    Trap,
     WaitQueue,
     break_all,
     current_task,
@@ -19,7 +19,6 @@ from giambio_kernel import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
     from types import TracebackType
     from typing import Any
 
@@ -96,7 +95,7 @@ class Lock:
         self._watch()
 
     @trap
-    def __aenter__(self) -> Generator[Request, Task[Any], None]:
+    def __aenter__(self) -> Trap[None]:
         """Acquire the lock; see `acquire`."""
         scheduler = get_running()
         if self._owner is None:

@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from giambio.exceptions import WouldBlock
 from giambio_kernel import (  # fmt: skip
-    Request,
-    Task,
+    Trap,
     WaitQueue,
     get_running,
     replenish,
@@ -17,7 +16,6 @@ from giambio_kernel import (  # fmt: skip
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
     from types import TracebackType
 
 
@@ -91,7 +89,7 @@ class Semaphore:
         self._value -= 1
 
     @trap
-    def acquire(self) -> Generator[Request, Task[Any], None]:
+    def acquire(self) -> Trap[None]:
         """Wait until a permit is free, and take it.
 
         Checkpoint: always. If it raises, no permit was taken.
