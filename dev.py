@@ -28,14 +28,20 @@ SHORT = {
 }
 
 
+def version_of(python: Path) -> str:
+    command = [str(python), "-c", "import sys; print(*sys.version_info[:2])"]
+    return subprocess.run(command, capture_output=True, text=True).stdout
+
+
 def main() -> int:
     if sys.version_info < (3, 11):  # noqa: UP036  the one file that an older Python may meet
         print(f"giambio needs Python 3.11 or newer; this is {sys.version.split()[0]}")
         return 2
     python = VENV / ("Scripts" if os.name == "nt" else "bin") / "python"
-    if not python.exists():
+    if not python.exists() or version_of(python) != version_of(Path(sys.executable)):
+        # One of another Python would find no session for this one, and skip the tests.
         print("Making a virtual environment in .venv", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
     if subprocess.run([str(python), "-c", "import nox"], capture_output=True).returncode:
         print("Installing nox into it", flush=True)
         subprocess.run([str(python), "-m", "pip", "install", "--quiet", NOX], check=True)
