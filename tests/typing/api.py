@@ -244,3 +244,7 @@ async def sockets_are_streams(sock: giambio.AsyncSocket) -> giambio.BufferedStre
     giambio.TextStream(sock)
     await read(sock)
     return giambio.BufferedStream(sock)
+
+
+async def misspelled() -> None:
+    giambio.creat_pool()  # type: ignore[attr-defined]

@@ -243,17 +243,19 @@ _LAZY = {
 }
 
 
-def __getattr__(name: str) -> object:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = _LAZY[name]
-    if home:
-        value = getattr(_import_module(f"{__name__}.{home}"), name)
-        _show_as_public(value)
-    else:
-        value = _import_module(f"{__name__}.{name}")
-    globals()[name] = value  # the next time it is found without this function
-    return value
+if not TYPE_CHECKING:  # to a checker every misspelled name would exist
+
+    def __getattr__(name: str) -> object:
+        if name not in _LAZY:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        home = _LAZY[name]
+        if home:
+            value = getattr(_import_module(f"{__name__}.{home}"), name)
+            _show_as_public(value)
+        else:
+            value = _import_module(f"{__name__}.{name}")
+        globals()[name] = value  # the next time it is found without this function
+        return value
 
 
 def __dir__() -> list[str]:
