@@ -931,6 +931,18 @@ def test_ctrl_c_in_a_program_that_waits_in_a_pool(run):
     assert events == ["child cleaned up", "main interrupted"]
 
 
+def test_an_ordinary_function_is_not_called_twice(run):
+    calls = []
+
+    async def main():
+        async with giambio.create_pool() as pool:
+            with pytest.raises(TypeError, match=r"append is not an async function"):
+                pool.spawn(calls.append, 1)
+
+    run(main)
+    assert calls == [1]
+
+
 class TestCtrlCAtAnyMoment:
     """It is the main task's, whichever step it comes in, and never an error of the loop."""
 

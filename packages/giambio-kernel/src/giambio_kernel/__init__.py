@@ -47,6 +47,7 @@ from ._scope import current_effective_deadline as current_effective_deadline
 from ._task import Task as Task
 from ._task import TaskState as TaskState
 from ._task import as_coroutine as as_coroutine
+from ._task import not_async as not_async
 from ._waitqueue import WaitQueue as WaitQueue
 from ._waitqueue import break_all as break_all
 from ._waitqueue import enqueue as enqueue

@@ -516,7 +516,12 @@ def as_coroutine(
     coro = fn(*args, **(kwargs or {}))
     if isinstance(coro, CoroutineType):
         return coro
+    raise not_async(fn, coro)
+
+
+def not_async(fn: Any, made: Any) -> TypeError:
+    """Return the error to raise for a function that gave *made*, which is no coroutine."""
     name = getattr(fn, "__qualname__", repr(fn))
-    if hasattr(coro, "__aiter__"):
-        raise TypeError(f"{name} is an async generator function: iterate it in an async function")
-    raise TypeError(f"{name} is not an async function: calling it gave {coro!r}, no coroutine")
+    if hasattr(made, "__aiter__"):
+        return TypeError(f"{name} is an async generator function: iterate it in an async function")
+    return TypeError(f"{name} is not an async function: calling it gave {made!r}, no coroutine")

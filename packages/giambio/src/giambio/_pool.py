@@ -30,6 +30,7 @@ from giambio_kernel import (
     checkpoint,
     current_scheduler,
     current_task,
+    not_async,
     reschedule,
     suspend,
 )
@@ -190,7 +191,7 @@ class Pool(CancelScope):
         else:
             coro = func(*args, **kwargs)
             if coro.__class__ is not CoroutineType:
-                coro = as_coroutine(func, args, kwargs)  # which says what is wrong
+                raise not_async(func, coro)
         if limit is None:
             return self._scheduler.adopt(coro, self)
         if self._count_running() < limit:
