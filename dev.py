@@ -29,7 +29,8 @@ SHORT = {
 
 
 def version_of(python: Path) -> str:
-    command = [str(python), "-c", "import sys; print(*sys.version_info[:2])"]
+    # Without pip it was interrupted in its making, and is none.
+    command = [str(python), "-c", "import pip, sys; print(*sys.version_info[:2])"]
     return subprocess.run(command, capture_output=True, text=True).stdout
 
 
@@ -38,7 +39,7 @@ def main() -> int:
         print(f"giambio needs Python 3.11 or newer; this is {sys.version.split()[0]}")
         return 2
     python = VENV / ("Scripts" if os.name == "nt" else "bin") / "python"
-    if not python.exists() or version_of(python) != version_of(Path(sys.executable)):
+    if not python.exists() or version_of(python) != "{} {}\n".format(*sys.version_info):
         # One of another Python would find no session for this one, and skip the tests.
         print("Making a virtual environment in .venv", flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
