@@ -52,6 +52,8 @@ class Server:
         assert self._process.stdout is not None
         port = self._process.stdout.readline()
         if not port:
+            # It is about to end. Killed before, it could not say why.
+            self._process.wait()
             self.close()
             if self._process.returncode == _NO_SUCH_SERVICE:
                 raise SkipRow(f"has no {service.replace('_', ' ')}")
