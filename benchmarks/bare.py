@@ -488,6 +488,41 @@ class Connection:
         self.sock.close()
 
 
+class Endpoint(Connection):
+    """A socket for datagrams, to and from anybody. One task may receive and one may send."""
+
+    __slots__ = ("_recvfrom", "_sendto")
+
+    def __init__(self, sock: socket) -> None:
+        super().__init__(sock)
+        self._recvfrom = sock.recvfrom
+        self._sendto = sock.sendto
+
+    @coroutine
+    def receive_from(self, size: int) -> Generator[Any, None, tuple[bytes, Any]]:
+        while True:
+            if self.readable:
+                try:
+                    return self._recvfrom(size)
+                except BlockingIOError:
+                    # Only this tells that there is no more: the size of a datagram says nothing.
+                    self.readable = False
+            self.reader = state.current
+            yield
+
+    @coroutine
+    def send_to(self, data: bytes, address: Any) -> Trap:
+        while True:
+            try:
+                self._sendto(data, address)
+            except BlockingIOError:
+                descriptors.watch_writing(self.fd)
+                self.writer = state.current
+                yield
+            else:
+                return
+
+
 # Threads
 
 

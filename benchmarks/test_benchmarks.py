@@ -7,11 +7,15 @@ Sizes are tiny and nothing is said about time.
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
 import sys
+import threading
 from math import isfinite
 from time import monotonic
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -27,7 +31,7 @@ from benchmarks.rows import ROWS
 from benchmarks.rows.wire import Request
 from benchmarks.session import Session
 from benchmarks.wire.contenders import WIRE_CONTENDERS
-from benchmarks.wire.load import Load
+from benchmarks.wire.load import Client, Load
 from benchmarks.worker import MeasurementError
 
 if TYPE_CHECKING:
@@ -82,8 +86,16 @@ def test_services(session: Session, contender: Contender) -> None:
 def test_service_with_timeout(session: Session, contender: Contender) -> None:
     """The servers echo with a timeout around every receive."""
     load = Load(3, 1024, 300, 3_000)
-    row = Request("a", "a", load, service="echo_with_timeout")
-    assert row.play(on_wire(contender.name), session) > 0
+    wire = on_wire(contender.name)
+    assert play_wire(load, wire, session, service="echo_with_timeout") > 0
+
+
+@needs_linux
+@pytest.mark.parametrize("contender", ON_WIRE, ids=lambda one: one.name)
+def test_service_of_datagrams(session: Session, contender: Contender) -> None:
+    """Each server sends datagrams back to where they came from, also the largest."""
+    assert ROWS["echo-udp"].play(contender, session) > 0
+    assert play_wire(Load(1, 65_507, 300, 3_000), contender, session, service="udp_echo") > 0
 
 
 def test_missing_service(session: Session) -> None:
@@ -114,6 +126,25 @@ def test_client_without_a_compiler(session: Session, monkeypatch: pytest.MonkeyP
     assert play_wire(Load(3, 300_000, 300, 3_000), giambio, session) > 0
     assert play_wire(Load(2, 64, 1_000, 5_000, reconnect=True), giambio, session) > 0
     assert ROWS["memory-connection"].play(giambio, session) >= 0
+
+
+@needs_linux
+@pytest.mark.parametrize("compiler", ["a compiler", "no compiler"])
+def test_datagrams_that_are_lost(
+    session: Session, monkeypatch: pytest.MonkeyPatch, compiler: str
+) -> None:
+    """The client goes on when some datagrams are lost, and when all are."""
+    if compiler == "no compiler":
+        monkeypatch.setattr(session.compiled, "program", lambda name: None)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        thread = threading.Thread(target=echo_but_some, args=(sock, {0, 1, 9}), daemon=True)
+        thread.start()
+        server: Any = SimpleNamespace(transport="udp", port=sock.getsockname()[1], pid=os.getpid())
+        load = Load(2, 64, 10, 100)
+        with Client(server, load, session.compiled, limit=session.limit) as client:
+            assert client.cpu > 0
+        thread.join()
 
 
 @needs_linux
@@ -292,5 +323,14 @@ def on_wire(name: str) -> Contender:
     return next(one for one in WIRE_CONTENDERS if one.name == name)
 
 
-def play_wire(load: Load, contender: Contender, session: Session) -> float:
-    return Request("a", "a", load).play(contender, session)
+def play_wire(
+    load: Load, contender: Contender, session: Session, *, service: str = "echo"
+) -> float:
+    return Request("a", "a", load, service=service).play(contender, session)
+
+
+def echo_but_some(sock: socket.socket, lost: set[int]) -> None:
+    for number in range(2 + 10 + 100 + len(lost)):
+        data, address = sock.recvfrom(1024)
+        if number not in lost:
+            sock.sendto(data, address)

@@ -146,6 +146,13 @@ ROWS = (
         reach=Reach(times=1.15),
     ),
     Request(
+        "echo-udp",
+        "UDP echo, 100 clients, 64 B",
+        Load(100, 64, warmup=2_000, requests=20_000),
+        service="udp_echo",
+        reach=Reach(times=1.3),
+    ),
+    Request(
         "accept",
         "connect, echo 64 B, close",
         Load(40, 64, warmup=200, requests=2_000, reconnect=True),

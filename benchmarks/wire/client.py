@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The load: a closed loop of requests on many connections, where there is no compiler for client.c.
 
-Usage: python -m benchmarks.wire.client PORT PID CONNECTIONS SIZE WARMUP REQUESTS SECONDS RECONNECT
+Usage: python -m benchmarks.wire.client TRANSPORT PORT PID
+                                        CONNECTIONS SIZE WARMUP REQUESTS SECONDS RECONNECT
 
-PORT and PID are the server's; the rest is described in `load`. When all requests are done, a line of JSON
-tells how many were measured and how long that took, in nanoseconds: ``cpu`` of the server's processor
-time, ``wall`` on the clock. Then the connections stay open until standard input ends.
+The first line is about the server, the second one is described in `load`. When all requests are done, a
+line of JSON tells how many were measured and how long that took, in nanoseconds: ``cpu`` of the server's
+processor time, ``wall`` on the clock. Then the connections stay open until standard input ends.
 """
 
 from __future__ import annotations
@@ -14,22 +15,26 @@ import json
 import select
 import socket
 import sys
+from functools import partial
 from time import CLOCK_MONOTONIC, clock_gettime_ns
+from typing import TYPE_CHECKING
 
 from benchmarks.machine import allow_many_files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # How many connections may wait for their first answer: fewer than fit into a listener's backlog.
 GREETING = 128
 
 
 class ClientConnection:
-    """One connection of the client."""
+    """One connection of the client, or one socket that sends datagrams."""
 
-    def __init__(self, port: int, request: bytes, epoll: select.epoll) -> None:
+    def __init__(self, sock: socket.socket, request: bytes, epoll: select.epoll) -> None:
         self.request = request
-        self.greeted = False
-        self.sock = socket.create_connection(("127.0.0.1", port))
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock = sock
+        self.may_be_lost = sock.type == socket.SOCK_DGRAM
         self.sock.setblocking(False)
         epoll.register(self.sock, select.EPOLLIN | select.EPOLLOUT | select.EPOLLET)
         self.ask()
@@ -63,8 +68,10 @@ class ClientConnection:
 class ClosedLoop:
     """All connections, and how far the measurement is."""
 
-    def __init__(self, port: int, pid: int, connections: int, size: int) -> None:
-        self.port = port
+    def __init__(
+        self, connect: Callable[[], socket.socket], pid: int, connections: int, size: int
+    ) -> None:
+        self.connect = connect
         # How Linux numbers the clock of a process's processor time; C has clock_getcpuclockid for it.
         self.server_clock = (~pid << 3) | 2
         self.connections = connections
@@ -73,19 +80,28 @@ class ClosedLoop:
         self.all: dict[int, ClientConnection] = {}
 
     def dial(self) -> None:
-        connection = ClientConnection(self.port, self.request, self.epoll)
+        connection = ClientConnection(self.connect(), self.request, self.epoll)
         self.all[connection.sock.fileno()] = connection
 
     def answered(self) -> list[ClientConnection]:
         """Wait, and return the connections whose answer has become complete."""
         found = []
-        for fd, _ in self.epoll.poll(1.0, 256):
+        events = self.epoll.poll(1.0, 256)
+        if not events:
+            self.ask_again()
+        for fd, _ in events:
             connection = self.all[fd]
             if connection.sent < len(self.request):
                 connection.transmit()
             if connection.received < len(self.request) and connection.listen():
                 found.append(connection)
         return found
+
+    def ask_again(self) -> None:
+        """It is silent: all datagrams that were on their way are lost. Of others some may be."""
+        for connection in self.all.values():
+            if connection.may_be_lost and connection.received < len(self.request):
+                connection.ask()
 
     def greet(self, deadline: int) -> None:
         """Open all connections and make one request on each."""
@@ -123,17 +139,36 @@ class ClosedLoop:
         return clock_gettime_ns(self.server_clock), clock_gettime_ns(CLOCK_MONOTONIC)
 
 
+# Connecting is blocking, but on the same machine it takes microseconds.
+
+
+def connect_tcp(port: int) -> socket.socket:
+    sock = socket.create_connection(("127.0.0.1", port))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+def connect_udp(port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.connect(("127.0.0.1", port))
+    return sock
+
+
+_CONNECT = {"tcp": connect_tcp, "udp": connect_udp}
+
+
 def main() -> None:
     """Do what the arguments say."""
-    port, pid, connections, size, warmup, requests = map(int, sys.argv[1:7])
-    limit = int(float(sys.argv[7]) * 1e9)
+    transport = sys.argv[1]
+    port, pid, connections, size, warmup, requests = map(int, sys.argv[2:8])
+    limit = int(float(sys.argv[8]) * 1e9)
     allow_many_files()
-    loop = ClosedLoop(port, pid, connections, size)
+    loop = ClosedLoop(partial(_CONNECT[transport], port), pid, connections, size)
     loop.greet(clock_gettime_ns(CLOCK_MONOTONIC) + limit)
     found = {"requests": 0, "cpu": 0, "wall": 0}
     if requests:
         deadline = clock_gettime_ns(CLOCK_MONOTONIC) + limit
-        found = loop.drive(warmup, requests, deadline, sys.argv[8] == "1")
+        found = loop.drive(warmup, requests, deadline, sys.argv[9] == "1")
     print(json.dumps(found), flush=True)
     sys.stdin.read()
 

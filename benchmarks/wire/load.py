@@ -24,7 +24,7 @@ class Load:
     """A closed loop: on each connection the next request is made when the answer to the last is there.
 
     Attributes:
-        connections: How many there are.
+        connections: How many there are; over UDP, how many sockets, with one datagram on its way each.
         size: Of a request, and of its answer, in bytes.
         warmup: How many requests are made before the measurement begins.
         requests: How many requests are measured. With zero the connections are made, and idle after one
@@ -41,7 +41,7 @@ class Load:
     reconnect: bool = False
 
     def arguments(self) -> list[str]:
-        """Return what the client wants to be told, after the port and the process of the server."""
+        """Return what the client wants to be told, after what it has to know of the server."""
         counts = (self.connections, self.size, self.warmup, self.requests)
         return [*map(str, counts), str(self.seconds), str(int(self.reconnect))]
 
@@ -61,7 +61,7 @@ class Client:
         program = compiled.program("client")
         command = [program] if program else [sys.executable, "-m", "benchmarks.wire.client"]
         self._process = subprocess.Popen(
-            [*command, str(server.port), str(server.pid), *load.arguments()],
+            [*command, server.transport, str(server.port), str(server.pid), *load.arguments()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The floor of the floor: an echo server on epoll in C.
+ *
+ * Usage: server SECONDS SERVICE
+ *
+ * After SECONDS it ends. SERVICE is udp_echo; or echo, with or without a timeout, for here is none.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -19,6 +23,9 @@ typedef struct {
     char *rest;
     size_t start, end;
 } Connection;
+
+/* What the exit status tells; see server.py. */
+enum { NO_SUCH_SERVICE = 3 };
 
 static int poller;
 static char buffer[65536];
@@ -79,19 +86,37 @@ static void send_rest(Connection *connection)
     watch(connection, EPOLL_CTL_MOD, EPOLLIN);
 }
 
+/* Send back all datagrams that have come. What does not fit into the buffers is lost. */
+static void echo_datagrams(int fd)
+{
+    struct sockaddr_in client;
+    socklen_t length = sizeof client;
+    ssize_t n;
+    while ((n = recvfrom(fd, buffer, sizeof buffer, 0, (struct sockaddr *)&client, &length)) >= 0)
+        sendto(fd, buffer, n, 0, (struct sockaddr *)&client, length);
+}
+
 int main(int count, char **arguments)
 {
+    if (count != 3)
+        return 2;
+    int datagrams = !strcmp(arguments[2], "udp_echo");
+    if (!datagrams && strcmp(arguments[2], "echo") && strcmp(arguments[2], "echo_with_timeout"))
+        return NO_SUCH_SERVICE;
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
-    alarm(count > 1 ? atoi(arguments[1]) : 60);
+    alarm(atoi(arguments[1]));
 
     struct sockaddr_in address = {.sin_family = AF_INET};
     socklen_t length = sizeof address;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    Connection listener = {.fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0)};
-    if (bind(listener.fd, (struct sockaddr *)&address, length) || listen(listener.fd, 1024))
+    int type = (datagrams ? SOCK_DGRAM : SOCK_STREAM) | SOCK_NONBLOCK;
+    Connection listener = {.fd = socket(AF_INET, type, 0)};
+    if (bind(listener.fd, (struct sockaddr *)&address, length))
+        return 1;
+    if (!datagrams && listen(listener.fd, 1024))
         return 1;
     getsockname(listener.fd, (struct sockaddr *)&address, &length);
     printf("%d\n", ntohs(address.sin_port));
@@ -104,7 +129,9 @@ int main(int count, char **arguments)
         int ready = epoll_wait(poller, events, 256, -1);
         for (int i = 0; i < ready; i++) {
             Connection *connection = events[i].data.ptr;
-            if (connection == &listener) {
+            if (datagrams)
+                echo_datagrams(listener.fd);
+            else if (connection == &listener) {
                 int fd = accept4(listener.fd, NULL, NULL, SOCK_NONBLOCK);
                 if (fd < 0)
                     continue;

@@ -31,16 +31,26 @@ _LIFETIME = 120
 
 _NO_SUCH_SERVICE = 3
 
+# How a service is reached, if not by TCP.
+_TRANSPORTS = {"udp_echo": "udp"}
+
 
 class Server:
-    """A running server. A context manager, which ends it."""
+    """A running server. A context manager, which ends it.
+
+    Attributes:
+        transport: How it is reached: ``"tcp"`` or ``"udp"``.
+        port: Its port on 127.0.0.1.
+        pid: Its process.
+    """
 
     def __init__(self, contender: Contender, service: str, compiled: Compiled) -> None:
+        self.transport = _TRANSPORTS.get(service, "tcp")
         if contender.library == "c":
             program = compiled.program("server")
             if program is None:
                 raise SkipRow("there is no C compiler")
-            command = [program, str(_LIFETIME)]
+            command = [program, str(_LIFETIME), service]
         else:
             command = [sys.executable, *contender.flags, "-m", "benchmarks.wire.server"]
             command += [contender.name, service]
@@ -81,6 +91,16 @@ class Server:
             self._errors.close()
 
 
+def _open_socket(transport: str) -> socket.socket:
+    """Return what a service is given to serve on."""
+    address = ("127.0.0.1", 0)
+    if transport != "udp":
+        return socket.create_server(address, backlog=1024)
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(address)
+    return sock
+
+
 def main() -> None:
     """Serve for ever: ``python -m benchmarks.wire.server CONTENDER SERVICE``."""
     name, service = sys.argv[1:]
@@ -92,12 +112,12 @@ def main() -> None:
     if hasattr(signal, "alarm"):
         signal.alarm(_LIFETIME)
     allow_many_files()
-    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-    print(listener.getsockname()[1], flush=True)
+    sock = _open_socket(_TRANSPORTS.get(service, "tcp"))
+    print(sock.getsockname()[1], flush=True)
     if iscoroutinefunction(serve):
-        contender.run(serve, listener)
+        contender.run(serve, sock)
     else:
-        serve(listener)
+        serve(sock)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks.bare import Connection, Pool, Timeout
+from benchmarks.bare import Connection, Endpoint, Pool, Timeout
 
 if TYPE_CHECKING:
     from socket import socket
@@ -19,6 +19,13 @@ async def echo(listener: socket) -> None:
 
 async def echo_with_timeout(listener: socket) -> None:
     await _serve(listener, _echo_with_timeout)
+
+
+async def udp_echo(sock: socket) -> None:
+    endpoint = Endpoint(sock)
+    while True:
+        data, address = await endpoint.receive_from(65536)
+        await endpoint.send_to(data, address)
 
 
 async def _serve(listener: socket, handler: Main) -> None:

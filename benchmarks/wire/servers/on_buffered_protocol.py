@@ -9,6 +9,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
+# Datagrams come to one kind of protocol only.
+from benchmarks.wire.servers.on_protocol import udp_echo as udp_echo
+
 if TYPE_CHECKING:
     from socket import socket
 

@@ -32,6 +32,26 @@ def echo(listener: socket) -> None:
             callbacks[fd]()
 
 
+def udp_echo(sock: socket) -> None:
+    sock.setblocking(False)
+    receive, send = sock.recvfrom, sock.sendto
+
+    def echo_all() -> None:
+        # Here one read for each event would be a poll for each datagram.
+        try:
+            while True:
+                data, address = receive(65536)
+                send(data, address)
+        except BlockingIOError:
+            pass  # no more has come; or there is no room, and one is lost
+
+    epoll = select.epoll()
+    epoll.register(sock, select.EPOLLIN)
+    while True:
+        epoll.poll()
+        echo_all()
+
+
 class Echo:
     """One connection."""
 

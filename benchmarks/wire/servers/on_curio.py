@@ -24,6 +24,13 @@ async def echo_with_timeout(listener: socket) -> None:
     await run_server(Socket(listener), _echo_with_timeout)
 
 
+async def udp_echo(sock: socket) -> None:
+    server = Socket(sock)
+    while True:
+        data, address = await server.recvfrom(65536)
+        await server.sendto(data, address)
+
+
 async def _echo(connection: Socket, address: Any) -> None:
     while data := await connection.recv(65536):
         await connection.sendall(data)

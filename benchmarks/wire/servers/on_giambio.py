@@ -22,6 +22,13 @@ async def echo_with_timeout(listener: socket) -> None:
     await _serve(listener, _echo_with_timeout)
 
 
+async def udp_echo(sock: socket) -> None:
+    async with wrap_socket(sock) as server:
+        while True:
+            data, address = await server.recvfrom(65536)
+            await server.sendto(data, address)
+
+
 async def _serve(listener: socket, handler: Handler) -> None:
     async with wrap_socket(listener) as server, create_pool() as pool:
         while True:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from socket import socket
@@ -16,6 +16,12 @@ async def echo(listener: socket) -> None:
 
 async def echo_with_timeout(listener: socket) -> None:
     await _serve(listener, ImpatientEcho)
+
+
+async def udp_echo(sock: socket) -> None:
+    loop = asyncio.get_running_loop()
+    await loop.create_datagram_endpoint(DatagramEcho, sock=sock)
+    await loop.create_future()
 
 
 async def _serve(listener: socket, protocol: type[Echo]) -> None:
@@ -59,3 +65,15 @@ class ImpatientEcho(Echo):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.timer.cancel()
+
+
+class DatagramEcho(asyncio.DatagramProtocol):
+    """All datagrams."""
+
+    transport: asyncio.DatagramTransport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.transport.sendto(data, addr)

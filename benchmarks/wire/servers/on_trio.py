@@ -20,6 +20,13 @@ async def echo_with_timeout(listener: socket) -> None:
     await _serve(listener, _echo_with_timeout)
 
 
+async def udp_echo(sock: socket) -> None:
+    server = trio.socket.from_stdlib_socket(sock)
+    while True:
+        data, address = await server.recvfrom(65536)
+        await server.sendto(data, address)
+
+
 async def _serve(listener: socket, handler: Callable[[trio.SocketStream], Awaitable[None]]) -> None:
     sock = trio.socket.from_stdlib_socket(listener)
     await trio.serve_listeners(handler, [trio.SocketListener(sock)])
