@@ -142,7 +142,7 @@ def test_datagrams_that_are_lost(
         thread.start()
         server: Any = SimpleNamespace(transport="udp", port=sock.getsockname()[1], pid=os.getpid())
         load = Load(2, 64, 10, 100)
-        with Client(server, load, session.compiled, limit=session.limit) as client:
+        with Client(server, load, session) as client:
             assert client.cpu > 0
         thread.join()
 

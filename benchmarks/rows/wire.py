@@ -72,8 +72,8 @@ class Request(Row):
             requests=max(1, round(self.load.requests * session.scale)),
         )
         with (
-            Server(contender, service, session.compiled) as server,
-            Client(server, load, session.compiled, limit=session.limit) as client,
+            Server(contender, service, session) as server,
+            Client(server, load, session) as client,
         ):
             return client.cpu
 
@@ -93,13 +93,12 @@ class IdleConnection(Row):
     def play(self, contender: Contender, session: Session) -> float:
         connections = max(10, round(self.connections * min(1.0, session.scale)))
         _check_files(connections)
-        compiled, limit = session.compiled, session.limit
-        with Server(contender, "echo", compiled) as server:
+        with Server(contender, "echo", session) as server:
             # What is imported, or grows, with the first connections does not count.
-            with Client(server, Load(50, 64, 0, 0), compiled, limit=limit):
+            with Client(server, Load(50, 64, 0, 0), session):
                 pass
             before = memory(server.pid)
-            with Client(server, Load(connections, 64, 0, 0, 30.0), compiled, limit=limit):
+            with Client(server, Load(connections, 64, 0, 0, 30.0), session):
                 return (memory(server.pid) - before) / connections
 
 

@@ -15,7 +15,7 @@ from benchmarks.row import SkipRow
 from benchmarks.worker import MeasurementError
 
 if TYPE_CHECKING:
-    from benchmarks.wire.compiled import Compiled
+    from benchmarks.session import Session
     from benchmarks.wire.server import Server
 
 
@@ -49,7 +49,7 @@ class Load:
 class Client:
     """A client that has made its requests, with its connections still open. A context manager."""
 
-    def __init__(self, server: Server, load: Load, compiled: Compiled, *, limit: float) -> None:
+    def __init__(self, server: Server, load: Load, session: Session) -> None:
         """Start it and wait until it is done.
 
         Raises:
@@ -58,7 +58,7 @@ class Client:
         """
         if sys.platform != "linux":
             raise SkipRow("the processor time of another process is read as Linux has it")
-        program = compiled.program("client")
+        program = session.compiled.program("client")
         command = [program] if program else [sys.executable, "-m", "benchmarks.wire.client"]
         self._process = subprocess.Popen(
             [*command, server.transport, str(server.port), str(server.pid), *load.arguments()],
@@ -69,13 +69,13 @@ class Client:
             text=True,
         )
         assert self._process.stdout is not None
-        done = select.select([self._process.stdout], [], [], limit)[0]
+        done = select.select([self._process.stdout], [], [], session.limit)[0]
         line = self._process.stdout.readline() if done else ""
         if not line:
             self._process.kill()
             _, errors = self._process.communicate()
             server.close()
-            words = (errors or f"client: no result after {limit:g} s").splitlines()[-1]
+            words = (errors or f"client: no result after {session.limit:g} s").splitlines()[-1]
             raise MeasurementError(f"{words} (server: {server.complaints})")
         found = json.loads(line)
         # Of the server, in seconds for each request.

@@ -24,7 +24,7 @@ from benchmarks.worker import MeasurementError
 
 if TYPE_CHECKING:
     from benchmarks.contenders import Contender
-    from benchmarks.wire.compiled import Compiled
+    from benchmarks.session import Session
 
 # No measurement takes longer, so a server that lives longer has been forgotten.
 _LIFETIME = 120
@@ -44,10 +44,10 @@ class Server:
         pid: Its process.
     """
 
-    def __init__(self, contender: Contender, service: str, compiled: Compiled) -> None:
+    def __init__(self, contender: Contender, service: str, session: Session) -> None:
         self.transport = _TRANSPORTS.get(service, "tcp")
         if contender.library == "c":
-            program = compiled.program("server")
+            program = session.compiled.program("server")
             if program is None:
                 raise SkipRow("there is no C compiler")
             command = [program, str(_LIFETIME), service]
