@@ -6,6 +6,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
+from benchmarks.wire.certificate import Certificate
 from benchmarks.wire.compiled import Compiled
 from benchmarks.worker import MeasurementError, Worker
 
@@ -40,11 +41,22 @@ class Session:
             worker.close()
         if "compiled" in vars(self):
             self.compiled.close()
+        if "certificate" in vars(self):
+            self.certificate.close()
 
     @cached_property
     def compiled(self) -> Compiled:
         """The programs in C, compiled when the first row asks for them."""
         return Compiled()
+
+    @cached_property
+    def certificate(self) -> Certificate:
+        """The certificate of servers over TLS, made when the first row asks for it.
+
+        Raises:
+            SkipRow: What makes certificates is not installed.
+        """
+        return Certificate()
 
     def ask(self, contender: Contender, row: LoopRow) -> float:
         """Let the worker of a library measure a row.

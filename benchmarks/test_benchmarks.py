@@ -91,6 +91,22 @@ def test_service_with_timeout(session: Session, contender: Contender) -> None:
 
 
 @needs_linux
+@pytest.mark.parametrize("contender", [BARE, GIAMBIO], ids=lambda one: one.name)
+def test_service_over_tls(session: Session, contender: Contender) -> None:
+    """The servers echo over TLS, also what does not fit into a record or into the buffers at once."""
+    wire = on_wire(contender.name)
+    assert ROWS["echo-tls"].play(wire, session) > 0
+    assert play_wire(Load(3, 300_000, 300, 3_000), wire, session, service="tls_echo") > 0
+
+
+def test_no_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without what makes certificates, rows over TLS are left out."""
+    monkeypatch.setitem(sys.modules, "trustme", None)
+    with Session() as session, pytest.raises(SkipRow, match="trustme is not installed"):
+        ROWS["echo-tls"].play(on_wire("giambio"), session)
+
+
+@needs_linux
 @pytest.mark.parametrize("contender", ON_WIRE, ids=lambda one: one.name)
 def test_service_of_datagrams(session: Session, contender: Contender) -> None:
     """Each server sends datagrams back to where they came from, also the largest."""

@@ -145,6 +145,14 @@ ROWS = (
         reach=Reach(times=1.15),
     ),
     Request(
+        "echo-tls",
+        "TLS echo, 100 conns, 1 KiB",
+        # Fewer than in plain text, because the client in Python takes longer than the server.
+        Load(100, 1024, warmup=1_000, requests=10_000),
+        service="tls_echo",
+        reach=Reach(times=1.3),
+    ),
+    Request(
         "echo-udp",
         "UDP echo, 100 clients, 64 B",
         Load(100, 64, warmup=2_000, requests=20_000),

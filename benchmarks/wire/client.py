@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The load: a closed loop of requests on many connections, where there is no compiler for client.c.
+"""The load: a closed loop of requests on many connections.
+
+It does what client.c does, where there is no compiler for that, and over TLS, which that one cannot.
 
 Usage: python -m benchmarks.wire.client TRANSPORT PORT PID
-                                        CONNECTIONS SIZE WARMUP REQUESTS SECONDS RECONNECT
+                                        CONNECTIONS SIZE WARMUP REQUESTS SECONDS RECONNECT [CERTIFICATE]
 
-The first line is about the server, the second one is described in `load`. When all requests are done, a
-line of JSON tells how many were measured and how long that took, in nanoseconds: ``cpu`` of the server's
-processor time, ``wall`` on the clock. Then the connections stay open until standard input ends.
+The first line is about the server, the second one is described in `load`; CERTIFICATE is a folder, for
+TLS only. When all requests are done, a line of JSON tells how many were measured and how long that took,
+in nanoseconds: ``cpu`` of the server's processor time, ``wall`` on the clock. Then the connections stay
+open until standard input ends.
 """
 
 from __future__ import annotations
@@ -14,18 +17,22 @@ from __future__ import annotations
 import json
 import select
 import socket
+import ssl
 import sys
 from functools import partial
 from time import CLOCK_MONOTONIC, clock_gettime_ns
 from typing import TYPE_CHECKING
 
 from benchmarks.machine import allow_many_files
+from benchmarks.wire.certificate import HOST, client_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 # How many connections may wait for their first answer: fewer than fit into a listener's backlog.
 GREETING = 128
+
+_WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class ClientConnection:
@@ -47,7 +54,7 @@ class ClientConnection:
         try:
             while self.sent < len(self.request):
                 self.sent += self.sock.send(memoryview(self.request)[self.sent :])
-        except BlockingIOError:
+        except _WOULD_BLOCK:
             pass  # the edge of EPOLLOUT will tell
 
     def listen(self) -> bool:
@@ -60,7 +67,7 @@ class ClientConnection:
                 if data != self.request[self.received : self.received + len(data)]:
                     sys.exit("client: what came back is not what was sent")
                 self.received += len(data)
-        except BlockingIOError:
+        except _WOULD_BLOCK:
             return False
         return True
 
@@ -139,36 +146,44 @@ class ClosedLoop:
         return clock_gettime_ns(self.server_clock), clock_gettime_ns(CLOCK_MONOTONIC)
 
 
-# Connecting is blocking, but on the same machine it takes microseconds.
+# Connecting is blocking, but on the same machine it takes microseconds; a handshake, a millisecond.
 
 
 def connect_tcp(port: int) -> socket.socket:
-    sock = socket.create_connection(("127.0.0.1", port))
+    sock = socket.create_connection((HOST, port))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
 
 
+def connect_tls(port: int, context: ssl.SSLContext) -> socket.socket:
+    return context.wrap_socket(connect_tcp(port), server_hostname=HOST)
+
+
 def connect_udp(port: int) -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.connect(("127.0.0.1", port))
+    sock.connect((HOST, port))
     return sock
 
 
-_CONNECT = {"tcp": connect_tcp, "udp": connect_udp}
+_CONNECT: dict[str, Callable[..., socket.socket]]
+_CONNECT = {"tcp": connect_tcp, "tls": connect_tls, "udp": connect_udp}
 
 
 def main() -> None:
     """Do what the arguments say."""
     transport = sys.argv[1]
     port, pid, connections, size, warmup, requests = map(int, sys.argv[2:8])
-    limit = int(float(sys.argv[8]) * 1e9)
+    seconds, reconnect, *certificate = sys.argv[8:]
+    limit = int(float(seconds) * 1e9)
     allow_many_files()
-    loop = ClosedLoop(partial(_CONNECT[transport], port), pid, connections, size)
+    contexts = [client_context(folder) for folder in certificate]
+    connect = partial(_CONNECT[transport], port, *contexts)
+    loop = ClosedLoop(connect, pid, connections, size)
     loop.greet(clock_gettime_ns(CLOCK_MONOTONIC) + limit)
     found = {"requests": 0, "cpu": 0, "wall": 0}
     if requests:
         deadline = clock_gettime_ns(CLOCK_MONOTONIC) + limit
-        found = loop.drive(warmup, requests, deadline, sys.argv[9] == "1")
+        found = loop.drive(warmup, requests, deadline, reconnect == "1")
     print(json.dumps(found), flush=True)
     sys.stdin.read()
 

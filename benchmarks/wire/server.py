@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Self
 from benchmarks import ROOT
 from benchmarks.machine import allow_many_files
 from benchmarks.row import SkipRow
+from benchmarks.wire.certificate import HOST, server_context
 from benchmarks.wire.contenders import WIRE_CONTENDERS
 from benchmarks.worker import MeasurementError
 
@@ -32,15 +33,15 @@ _LIFETIME = 120
 _NO_SUCH_SERVICE = 3
 
 # How a service is reached, if not by TCP.
-_TRANSPORTS = {"udp_echo": "udp"}
+_TRANSPORTS = {"tls_echo": "tls", "udp_echo": "udp"}
 
 
 class Server:
     """A running server. A context manager, which ends it.
 
     Attributes:
-        transport: How it is reached: ``"tcp"`` or ``"udp"``.
-        port: Its port on 127.0.0.1.
+        transport: How it is reached: ``"tcp"``, ``"tls"`` or ``"udp"``.
+        port: Its port at `HOST`.
         pid: Its process.
     """
 
@@ -54,6 +55,8 @@ class Server:
         else:
             command = [sys.executable, *contender.flags, "-m", "benchmarks.wire.server"]
             command += [contender.name, service]
+            if self.transport == "tls":
+                command.append(session.certificate.folder)
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  # `close` closes it
         self._process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=self._errors, cwd=ROOT, text=True
@@ -93,7 +96,7 @@ class Server:
 
 def _open_socket(transport: str) -> socket.socket:
     """Return what a service is given to serve on."""
-    address = ("127.0.0.1", 0)
+    address = (HOST, 0)
     if transport != "udp":
         return socket.create_server(address, backlog=1024)
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -102,8 +105,8 @@ def _open_socket(transport: str) -> socket.socket:
 
 
 def main() -> None:
-    """Serve for ever: ``python -m benchmarks.wire.server CONTENDER SERVICE``."""
-    name, service = sys.argv[1:]
+    """Serve for ever: ``python -m benchmarks.wire.server CONTENDER SERVICE [CERTIFICATE]``."""
+    name, service, *certificate = sys.argv[1:]
     contender = next(one for one in WIRE_CONTENDERS if one.name == name)
     module = importlib.import_module(f"benchmarks.wire.servers.{contender.like}")
     serve = getattr(module, service, None)
@@ -113,11 +116,12 @@ def main() -> None:
         signal.alarm(_LIFETIME)
     allow_many_files()
     sock = _open_socket(_TRANSPORTS.get(service, "tcp"))
+    contexts = [server_context(folder) for folder in certificate]
     print(sock.getsockname()[1], flush=True)
     if iscoroutinefunction(serve):
-        contender.run(serve, sock)
+        contender.run(serve, sock, *contexts)
     else:
-        serve(sock)
+        serve(sock, *contexts)
 
 
 if __name__ == "__main__":

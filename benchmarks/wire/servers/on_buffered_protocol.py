@@ -14,6 +14,7 @@ from benchmarks.wire.servers.on_protocol import udp_echo as udp_echo
 
 if TYPE_CHECKING:
     from socket import socket
+    from ssl import SSLContext
 
 _buffer = bytearray(65536)
 _view = memoryview(_buffer)
@@ -27,9 +28,13 @@ async def echo_with_timeout(listener: socket) -> None:
     await _serve(listener, ImpatientEcho)
 
 
-async def _serve(listener: socket, protocol: type[Echo]) -> None:
+async def tls_echo(listener: socket, context: SSLContext) -> None:
+    await _serve(listener, Echo, context)
+
+
+async def _serve(listener: socket, protocol: type[Echo], context: SSLContext | None = None) -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(protocol, sock=listener, backlog=1024)
+    server = await loop.create_server(protocol, sock=listener, ssl=context, backlog=1024)
     await server.serve_forever()
 
 

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from curio import timeout_after
 from curio.io import Socket
 from curio.network import run_server
+from curio.ssl import CurioSSLContext
 
 if TYPE_CHECKING:
     from socket import socket
+    from ssl import SSLContext
 
 
 async def echo(listener: socket) -> None:
@@ -22,6 +24,10 @@ async def echo(listener: socket) -> None:
 
 async def echo_with_timeout(listener: socket) -> None:
     await run_server(Socket(listener), _echo_with_timeout)
+
+
+async def tls_echo(listener: socket, context: SSLContext) -> None:
+    await run_server(Socket(listener), _echo, CurioSSLContext(context))
 
 
 async def udp_echo(sock: socket) -> None:

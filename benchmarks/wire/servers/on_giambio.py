@@ -10,8 +10,11 @@ from giambio import AsyncSocket, create_pool, with_timeout, wrap_socket
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from socket import socket
+    from ssl import SSLContext
 
-    Handler = Callable[[AsyncSocket], Coroutine[Any, Any, None]]
+    from giambio import TLSStream
+
+    Handler = Callable[[Any], Coroutine[Any, Any, None]]
 
 
 async def echo(listener: socket) -> None:
@@ -22,6 +25,13 @@ async def echo_with_timeout(listener: socket) -> None:
     await _serve(listener, _echo_with_timeout)
 
 
+async def tls_echo(listener: socket, context: SSLContext) -> None:
+    # Here, because it imports what the other services do not need.
+    from giambio import TLSStream
+
+    await _serve(listener, _echo, lambda sock: TLSStream(sock, context, server_side=True))
+
+
 async def udp_echo(sock: socket) -> None:
     async with wrap_socket(sock) as server:
         while True:
@@ -29,14 +39,16 @@ async def udp_echo(sock: socket) -> None:
             await server.sendto(data, address)
 
 
-async def _serve(listener: socket, handler: Handler) -> None:
+async def _serve(
+    listener: socket, handler: Handler, wrap: Callable[[AsyncSocket], Any] | None = None
+) -> None:
     async with wrap_socket(listener) as server, create_pool() as pool:
         while True:
             connection, _ = await server.accept()
-            pool.spawn(handler, connection)
+            pool.spawn(handler, connection if wrap is None else wrap(connection))
 
 
-async def _echo(connection: AsyncSocket) -> None:
+async def _echo(connection: AsyncSocket | TLSStream) -> None:
     async with connection:
         while data := await connection.receive(65536):
             await connection.send_all(data)

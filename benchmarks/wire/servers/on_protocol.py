@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from socket import socket
+    from ssl import SSLContext
 
 
 async def echo(listener: socket) -> None:
@@ -24,9 +25,13 @@ async def udp_echo(sock: socket) -> None:
     await loop.create_future()
 
 
-async def _serve(listener: socket, protocol: type[Echo]) -> None:
+async def tls_echo(listener: socket, context: SSLContext) -> None:
+    await _serve(listener, Echo, context)
+
+
+async def _serve(listener: socket, protocol: type[Echo], context: SSLContext | None = None) -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(protocol, sock=listener, backlog=1024)
+    server = await loop.create_server(protocol, sock=listener, ssl=context, backlog=1024)
     await server.serve_forever()
 
 

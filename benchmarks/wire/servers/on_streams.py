@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from socket import socket
+    from ssl import SSLContext
 
     Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -21,9 +22,13 @@ async def echo_with_timeout(listener: socket) -> None:
     await _serve(listener, _echo_with_timeout)
 
 
-async def _serve(listener: socket, handler: Handler) -> None:
+async def tls_echo(listener: socket, context: SSLContext) -> None:
+    await _serve(listener, _echo, context)
+
+
+async def _serve(listener: socket, handler: Handler, context: SSLContext | None = None) -> None:
     # Without a number it would lower the backlog of the listener to 100.
-    server = await asyncio.start_server(handler, sock=listener, backlog=1024)
+    server = await asyncio.start_server(handler, sock=listener, ssl=context, backlog=1024)
     await server.serve_forever()
 
 

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from socket import socket
+    from ssl import SSLContext
 
 
 async def echo(listener: socket) -> None:
@@ -20,6 +21,10 @@ async def echo_with_timeout(listener: socket) -> None:
     await _serve(listener, _echo_with_timeout)
 
 
+async def tls_echo(listener: socket, context: SSLContext) -> None:
+    await _serve(listener, _echo, context)
+
+
 async def udp_echo(sock: socket) -> None:
     server = trio.socket.from_stdlib_socket(sock)
     while True:
@@ -27,12 +32,17 @@ async def udp_echo(sock: socket) -> None:
         await server.sendto(data, address)
 
 
-async def _serve(listener: socket, handler: Callable[[trio.SocketStream], Awaitable[None]]) -> None:
-    sock = trio.socket.from_stdlib_socket(listener)
-    await trio.serve_listeners(handler, [trio.SocketListener(sock)])
+async def _serve(
+    listener: socket,
+    handler: Callable[[Any], Awaitable[None]],
+    context: SSLContext | None = None,
+) -> None:
+    plain = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
+    server = plain if context is None else trio.SSLListener(plain, context)
+    await trio.serve_listeners(handler, [server])
 
 
-async def _echo(stream: trio.SocketStream) -> None:
+async def _echo(stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]) -> None:
     while data := await stream.receive_some(65536):
         await stream.send_all(data)
 
