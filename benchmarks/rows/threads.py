@@ -16,7 +16,7 @@ class ThreadCall(LoopRow):
     """A task calls a function in a thread and waits for it, again and again."""
 
     key = "thread"
-    title = "thread call, one at a time"
+    title = "thread offload, one call at a time"
     unit = "µs"
     reach = Reach(times=2.0)
     size = 1_000

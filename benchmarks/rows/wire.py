@@ -140,7 +140,7 @@ ROWS = (
     ),
     Request(
         "echo-64k",
-        "echo, 100 conns, 64 KiB",
+        "echo of large messages, 100 conns, 64 KiB",
         Load(100, 65536, warmup=200, requests=3_000),
         reach=Reach(times=1.15),
     ),
@@ -161,7 +161,7 @@ ROWS = (
     ),
     Request(
         "accept",
-        "connect, echo 64 B, close",
+        "accept rate: connect, echo 64 B, close",
         Load(40, 64, warmup=200, requests=2_000, reconnect=True),
         reach=Reach(times=1.5),
     ),
