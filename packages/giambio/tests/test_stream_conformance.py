@@ -288,6 +288,18 @@ def test_what_holds_bytes_can_be_sent(on_pair, kind_of_data):
     on_pair(main)
 
 
+@pytest.mark.parametrize("no_bytes", ["text", None, 5])
+def test_what_holds_no_bytes_is_refused_and_does_no_harm(on_pair, no_bytes):
+    async def main(left, right):
+        with pytest.raises(TypeError):
+            await left.send_all(no_bytes)
+        async with giambio.create_pool() as pool:
+            pool.spawn(left.send_all, b"hello")
+            assert await receive_exactly(right, 5) == b"hello"
+
+    on_pair(main)
+
+
 def test_both_directions_at_once(on_pair, kind):
     message = os.urandom(200 if kind.is_slow else 200_000)
 

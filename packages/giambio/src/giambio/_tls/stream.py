@@ -245,8 +245,8 @@ class TLSStream(TakesLeave, TLSBase):
         ``bytes_sent``. Of what it counts all was sent; more may have been, unless it is 0 and
         another `send_all` does not raise `ConnectionBroken`.
         """
-        self._start_sending()
         view = memoryview(data).cast("B")
+        self._start_sending()
         sent = encrypted = 0
         try:
             if checkpoint_due():

@@ -135,9 +135,9 @@ class MemorySendStream(_End):
         Checkpoint: always. If it raises, a part may have been sent: the exception has an attribute
         ``bytes_sent``.
         """
+        view = memoryview(data).cast("B")
         self._start("sends into")
         pipe = self._pipe
-        view = memoryview(data).cast("B")
         sent = 0
         try:
             if checkpoint_due():
