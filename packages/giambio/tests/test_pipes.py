@@ -275,6 +275,16 @@ class TestBothKinds:
 
         with_pipe(main)
 
+    @pytest.mark.parametrize("no_room", [[1, 2], "text", b"bytes", memoryview(bytearray(4))[::2]])
+    def test_what_has_no_room_for_bytes_is_refused_and_does_no_harm(self, with_pipe, no_room):
+        async def main(pipe):
+            with pytest.raises(TypeError):
+                await pipe.receive.receive_into(no_room)
+            await pipe.send.send_all(b"x")
+            assert await pipe.receive.receive() == b"x"
+
+        with_pipe(main)
+
     def test_every_operation_is_a_checkpoint(self, with_pipe):
         async def main(pipe):
             with assert_checkpoints():

@@ -222,6 +222,19 @@ class TestReceiving:
 
         run(main)
 
+    @pytest.mark.parametrize("no_room", [b"bytes", [1, 2], "text"])
+    def test_what_has_no_room_takes_nothing_away(self, run, pair, no_room):
+        async def main():
+            left, right = pair()
+            async with left, right:
+                await shake(left, right)
+                await left.send_all(b"hello")
+                with pytest.raises(TypeError):
+                    await right.receive_into(no_room)
+                assert await right.receive() == b"hello"
+
+        run(main)
+
     def test_what_came_before_an_end_comes_first(self, run, pair):
         """In one go below: data in several records, and the end."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from giambio._closing import ClosedAtOnce
 from giambio._simulation import refuse_if_simulated
-from giambio._sockets.base import DONE
+from giambio._sockets.base import DONE, room_in
 from giambio.exceptions import ResourceBusy, ResourceClosed
 from giambio_kernel import (
     IOHandle,
@@ -184,23 +184,20 @@ class PipeReceiveStream(PipeEnd):
 
         Checkpoint: always. If it raises `CancelledError`, nothing was taken from the pipe.
         """
-        if max_bytes < 0 or not len(buffer):
-            raise ValueError("there must be room for at least 1 byte")
-        handle = self._begin()
-        view = memoryview(buffer).cast("B")[: max_bytes or None]
-        try:
-            if checkpoint_due():
-                await checkpoint()
-            while True:
-                self._check_open()
-                # Non-blocking, so None is possible, whatever the annotation says.
-                count: int | None = self._file.readinto(view)
-                if count is not None:
-                    return count
-                await wait_readable(handle)
-        finally:
-            view.release()
-            self._user = None
+        with room_in(buffer, max_bytes) as view:
+            handle = self._begin()
+            try:
+                if checkpoint_due():
+                    await checkpoint()
+                while True:
+                    self._check_open()
+                    # Non-blocking, so None is possible, whatever the annotation says.
+                    count: int | None = self._file.readinto(view)
+                    if count is not None:
+                        return count
+                    await wait_readable(handle)
+            finally:
+                self._user = None
 
 
 class PipeSendStream(PipeEnd):

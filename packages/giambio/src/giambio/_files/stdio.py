@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from giambio._closing import ClosedAtOnce
 from giambio._simulation import refuse_if_simulated
-from giambio._sockets.base import DONE
+from giambio._sockets.base import DONE, room_in
 from giambio._threads.calls import run_in_thread
 from giambio.exceptions import ResourceBusy, ResourceClosed
 from giambio_kernel import (
@@ -190,10 +190,8 @@ class StandardInput(_Standard):
 
         Checkpoint: always. If it raises `CancelledError`, nothing was taken.
         """
-        if max_bytes < 0 or not len(buffer):
-            raise ValueError("there must be room for at least 1 byte")
-        with memoryview(buffer).cast("B") as view:
-            data = await self.receive(min(max_bytes or len(view), len(view)))
+        with room_in(buffer, max_bytes) as view:
+            data = await self.receive(len(view))
             view[: len(data)] = data
         return len(data)
 

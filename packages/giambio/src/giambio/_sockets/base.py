@@ -334,6 +334,22 @@ class SocketBase(ClosedAtOnce):
         return error
 
 
+def room_in(buffer: bytearray | memoryview, max_bytes: int) -> memoryview:
+    """Return the bytes of *buffer* to receive into, for streams that have no system to check it.
+
+    Raises:
+        TypeError: It is no buffer, or may only be read. Whoever noticed that once something has
+            come would have to drop it.
+        ValueError: It is empty, or *max_bytes* negative.
+    """
+    view = memoryview(buffer).cast("B")
+    if view.readonly:
+        raise TypeError(f"expected a buffer that can be written to, not {buffer!r}")
+    if max_bytes < 0 or not view:
+        raise ValueError("there must be room for at least 1 byte")
+    return view[: max_bytes or None]
+
+
 def _name(constant: int) -> str:
     return str(getattr(constant, "name", constant))
 

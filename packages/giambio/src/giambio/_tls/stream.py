@@ -6,7 +6,7 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Self
 
-from giambio._sockets.base import DONE
+from giambio._sockets.base import DONE, room_in
 from giambio._streams.protocols import TakesLeave
 from giambio.exceptions import ConnectionBroken
 from giambio_kernel import checkpoint, checkpoint_due
@@ -204,11 +204,9 @@ class TLSStream(TakesLeave, TLSBase):
 
         Checkpoint: always. If it raises `CancelledError`, nothing was taken.
         """
-        view = memoryview(buffer).cast("B")
-        if max_bytes < 0 or not view:
-            raise ValueError("there must be room for at least 1 byte")
-        data = await self.receive(min(max_bytes or len(view), len(view)))
-        view[: len(data)] = data
+        with room_in(buffer, max_bytes) as view:
+            data = await self.receive(len(view))
+            view[: len(data)] = data
         return len(data)
 
     def _decrypt(self, max_bytes: int) -> bytes | None:
