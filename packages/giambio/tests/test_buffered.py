@@ -382,3 +382,29 @@ class TestText:
                 TextStream(None, errors="no such thing")
 
         run(main)
+
+    @pytest.mark.parametrize(
+        ("encoding", "broken", "good"),
+        [("utf-8", b"\xe2\x82\xff", b"x"), ("utf-16", b"\xfe\xff\xdc\x00", b"\x00x")],
+    )
+    def test_what_is_no_text_is_forgotten(self, run, encoding, broken, good):
+        async def main():
+            # In two pieces, of which the first one could have become a character.
+            sending, receiving = memory_pipe(max_chunk=len(broken) - 1)
+            async with sending, TextStream(receiving, encoding) as stream:
+                await sending.send_all(broken)
+                with pytest.raises(UnicodeDecodeError):
+                    await stream.receive()
+                await sending.send_all(good)
+                assert await stream.receive() == "x"
+
+        run(main)
+
+    def test_an_end_in_the_middle_of_a_character_is_an_error_once(self, run, stream_of):
+        async def main():
+            async with await stream_of(b"\xe2\x82", TextStream) as stream:
+                with pytest.raises(UnicodeDecodeError):
+                    await stream.receive()
+                assert await stream.receive() == ""
+
+        run(main)

@@ -160,13 +160,22 @@ class TextStream(StreamWrapper):
         """Wait until there is more text, and say whether there is; otherwise the stream has ended."""
         while True:
             data = await self.stream.receive()
-            text = self._decoder.decode(data, not data)
+            text = self._decode(data)
             if text:
                 self._text = self._text[self._pos :] + text
                 self._pos = 0
                 return True
             if not data:
                 return False
+
+    def _decode(self, data: bytes) -> str:
+        decoder = self._decoder
+        try:
+            return decoder.decode(data, not data)
+        except UnicodeError:
+            # It keeps the beginning of a character, to put it together with what comes next.
+            decoder.setstate((b"", decoder.getstate()[1]))
+            raise
 
     def _take(self, max_chars: int) -> str:
         taken = self._text[self._pos : self._pos + max_chars]
