@@ -355,6 +355,24 @@ class TestText:
 
         run(main)
 
+    def test_the_mark_of_the_encoding_goes_out_with_the_first_text_that_does(self, run):
+        async def main():
+            left, right = (TextStream(stream, "utf-16") for stream in memory_stream_pair())
+            with giambio.CancelScope() as scope:
+                scope.cancel()
+                await left.send_all("never")
+            async with giambio.create_pool() as pool:
+                pool.spawn(left.stream.send_all, bytes(100_000))
+                await wait_all_tasks_blocked()
+                with pytest.raises(ResourceBusy):
+                    await left.send_all("never")
+                pool.spawn(right.stream.receive)
+            await right.stream.receive()
+            await left.send_all("hello")
+            assert await right.receive() == "hello"
+
+        run(main)
+
     def test_a_character_comes_when_it_is_complete(self, run):
         async def main():
             sending, receiving = memory_pipe()

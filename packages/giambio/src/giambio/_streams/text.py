@@ -203,4 +203,11 @@ class TextStream(StreamWrapper):
         send_all: Any = getattr(self.stream, "send_all", None)
         if send_all is None:
             raise TypeError(f"{self.stream!r} has no send_all()")
-        await send_all(self._encoder.encode(text))
+        encoder = self._encoder
+        state = encoder.getstate()
+        try:
+            await send_all(encoder.encode(text))
+        except BaseException as error:
+            if isinstance(error, ResourceBusy) or getattr(error, "bytes_sent", None) == 0:
+                encoder.setstate(state)  # the mark of the encoding has not gone out either
+            raise
