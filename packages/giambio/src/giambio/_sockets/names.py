@@ -111,11 +111,13 @@ def _encoded(host: str | bytes | None) -> bytes | None:
     """Return a host in a form that the standard module does not encode itself.
 
     The codec that it uses takes long to import, and raises `UnicodeError` where the program expects
-    to hear that there is no such host.
+    to hear that there is no such host; so does the module itself, with `ValueError`.
     """
     if not isinstance(host, str):
         return host
     try:
+        if "\0" in host:
+            raise UnicodeError("it has a null character")
         return host.encode("ascii" if host.isascii() else "idna")
     except UnicodeError as error:
         raise _stdlib.gaierror(
@@ -239,7 +241,7 @@ async def resolve_address(sock: _stdlib.socket, address: Any) -> Any:
             return address
         try:
             _stdlib.inet_pton(sock.family, host)
-        except (OSError, TypeError):
+        except (OSError, TypeError, ValueError):
             pass  # a name
         else:
             return address
