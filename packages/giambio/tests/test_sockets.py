@@ -707,6 +707,21 @@ class TestAcceptingAndConnecting:
 
         run(main)
 
+    def test_one_that_is_connected_is_not_connected_again(self, run):
+        async def main():
+            async with socket.socket() as listener, socket.socket() as client:
+                await listener.bind(("127.0.0.1", 0))
+                await listener.listen()
+                await client.connect(listener.getsockname())
+                peer = client.getpeername()
+                for port in (1, peer[1]):
+                    with pytest.raises(OSError, match="is connected already") as caught:
+                        await client.connect(("127.0.0.1", port))
+                    assert caught.value.errno == errno.EISCONN
+                assert client.getpeername() == peer
+
+        run(main)
+
     @needs_unix
     @pytest.mark.parametrize("kind", ["SOCK_STREAM", "SOCK_SEQPACKET"])
     def test_over_unix(self, run, tmp_path, kind):

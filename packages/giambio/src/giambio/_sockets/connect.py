@@ -48,12 +48,15 @@ class ConnectingSocket(SocketBase):
         Raises:
             ResourceBusy: Another task connects this socket, or writes to it.
             ResourceClosed: The socket is closed, or was meanwhile.
-            OSError: The connection could not be made.
+            OSError: The connection could not be made, or there is one already.
 
         Checkpoint: always. If it is cancelled, the socket is closed, because a connection that is
         half made is of no use.
         """
         handle = self._start_writing()
+        if self.socket.type == _stdlib.SOCK_STREAM and self._is_connected():
+            # Linux would let this pass once after a connection was waited for, and remain there.
+            raise self._explained(OSError(errno.EISCONN, f"{self!r} is connected already"))
         self._sender = current_task()
         try:
             address = await resolve_address(self.socket, address)
