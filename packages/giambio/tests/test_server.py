@@ -366,6 +366,22 @@ def test_an_error_of_a_handler_is_logged_and_the_server_goes_on(run, caplog):
     assert str(record.exc_info[1]) == "a bug"
 
 
+def test_an_error_after_the_handler_has_closed_its_stream_is_logged_as_any_other(run, caplog):
+    async def handler(stream):
+        await stream.receive()
+        await stream.close()
+        raise ValueError("a bug")
+
+    async def main():
+        async with giambio.create_pool() as pool:
+            assert await ask(await serve(pool, handler)) == b""
+            pool.cancel()
+
+    run(main)
+    [record] = caplog.records
+    assert record.message == "an error while serving a client that is gone"
+
+
 def reset(client):
     """Close a socket so that the other side gets a reset."""
     client.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_LINGER, b"\1\0\0\0\0\0\0\0")

@@ -604,7 +604,10 @@ class TestClosing:
                     await operation(*args)
             for plain, args in [
                 (left.bind, (("127.0.0.1", 0),)), (left.listen, ()), (left.shutdown, ()),
-                (left.dup, ()),
+                (left.dup, ()), (left.getsockname, ()), (left.getpeername, ()),
+                (left.getsockopt, (stdlib.SOL_SOCKET, stdlib.SO_TYPE)),
+                (left.setsockopt, (stdlib.SOL_SOCKET, stdlib.SO_REUSEADDR, 1)),
+                (left.get_inheritable, ()), (left.set_inheritable, (True,)),
             ]:  # fmt: skip
                 with pytest.raises(ResourceClosed, match="the socket is closed"):
                     plain(*args)

@@ -387,7 +387,7 @@ def log_error(error: Exception, sock: AsyncSocket) -> None:
     """Log an error of a handler: what a server does if it is not told otherwise."""
     try:
         peer = sock.getpeername() or "a client"
-    except OSError:
+    except (OSError, ResourceClosed):
         peer = "a client that is gone"
     if isinstance(error, ConnectionBroken) or getattr(error, "stream", None) is sock:
         _logger().debug("the connection of %s broke: %r", peer, error)

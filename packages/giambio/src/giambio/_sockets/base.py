@@ -126,20 +126,24 @@ class SocketBase(ClosedAtOnce):
 
     def getsockname(self) -> Any:
         """Return the own address."""
+        self._check_open()
         return self.socket.getsockname()
 
     def getpeername(self) -> Any:
         """Return the address of the other side."""
+        self._check_open()
         return self.socket.getpeername()
 
     def getsockopt(self, level: int, option: int, size: int = 0) -> Any:
         """Return an option; as a number, or with *size* as so many bytes."""
+        self._check_open()
         return self.socket.getsockopt(level, option, *((size,) if size else ()))
 
     def setsockopt(
         self, level: int, option: int, value: int | Data | None, size: int | None = None
     ) -> None:
         """Set an option; with ``None`` and *size*, to a null pointer of that size."""
+        self._check_open()
         if value is None:
             if size is None:
                 raise TypeError("setting an option to None needs a size")
@@ -149,10 +153,12 @@ class SocketBase(ClosedAtOnce):
 
     def get_inheritable(self) -> bool:
         """Whether child processes inherit the descriptor."""
+        self._check_open()
         return self.socket.get_inheritable()
 
     def set_inheritable(self, inheritable: bool) -> None:
         """Set whether child processes inherit the descriptor."""
+        self._check_open()
         self.socket.set_inheritable(inheritable)
 
     def is_readable(self) -> bool:
