@@ -14,12 +14,13 @@ from functools import partial
 import pytest
 
 import giambio
-from giambio import ResourceClosed
+from giambio import LengthPrefixedStream, ResourceClosed, TLSStream
 from giambio.testing import (
     MemoryNetwork,
     assert_checkpoints,
     cancel_sweep,
     explore,
+    memory_stream_pair,
     wait_all_tasks_blocked,
 )
 
@@ -421,6 +422,27 @@ def test_that_another_connection_of_a_handler_breaks_is_one(run, caplog):
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
+@pytest.mark.parametrize("level", ["DEBUG", "ERROR"])
+def test_a_stream_over_the_connection_is_told_from_one_over_another(run, caplog, level):
+    async def handler(stream):
+        other, far_side = memory_stream_pair()
+        await far_side.send_all(b"\4")
+        broken = LengthPrefixedStream(stream if level == "DEBUG" else other, prefix=1, limit=3)
+        await broken.receive()
+
+    async def main():
+        async with giambio.create_pool() as pool:
+            server = await serve(pool, handler)
+            async with await connect(server) as client:
+                await client.send_all(b"\4")
+                await until(lambda: server.statistics().failed == 1)
+            pool.cancel()
+
+    with caplog.at_level(logging.DEBUG, "giambio.server"):
+        run(main)
+    assert [record.levelname for record in caplog.records] == [level]
+
+
 def test_what_is_no_async_function_is_an_error_that_says_so(run, caplog):
     async def main():
         async with giambio.create_pool() as pool:
@@ -806,6 +828,29 @@ def test_a_certificate_that_is_not_trusted_breaks_the_connecting(certificates, c
     with caplog.at_level(logging.DEBUG, "giambio.server"):
         giambio.run(main)
     assert [record.levelname for record in caplog.records] == ["DEBUG"]
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "ERROR"])
+def test_the_connection_that_was_cut_off_is_told_from_another(certificates, caplog, level):
+    async def handler(stream):
+        below, far_side = memory_stream_pair()
+        await far_side.send_eof()
+        other = TLSStream(below, certificates.client(), server_hostname="giambio.test")
+        await (stream if level == "DEBUG" else other).receive()
+
+    async def main():
+        async with giambio.create_pool() as pool:
+            server = await serve(pool, handler, tls=certificates.server())
+            client = await giambio.connect_tcp(
+                "127.0.0.1", server.port, tls=certificates.client(), server_hostname="giambio.test"
+            )
+            client.close()
+            await until(lambda: server.statistics().failed == 1)
+            pool.cancel()
+
+    with caplog.at_level(logging.DEBUG, "giambio.server"):
+        giambio.run(main)
+    assert [record.levelname for record in caplog.records] == [level]
 
 
 def test_a_handshake_that_takes_too_long_is_given_up(run, certificates, caplog):

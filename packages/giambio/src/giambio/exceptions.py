@@ -26,7 +26,14 @@ class ConnectionBroken(ResourceBroken, ConnectionError):
 
     It is an `OSError`, like what the system raises when a connection breaks; so ``except OSError``
     catches it on every kind of stream.
+
+    Attributes:
+        stream: The stream, if it was one that noticed.
     """
+
+    def __init__(self, message: str, stream: object = None) -> None:
+        super().__init__(message)
+        self.stream = stream
 
 
 class EndOfChannel(GiambioError):

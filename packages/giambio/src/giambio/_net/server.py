@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from giambio._pool import create_pool
 from giambio._sockets.async_socket import AsyncSocket
+from giambio._streams.protocols import TakesLeave
 from giambio._sync.event import Event
 from giambio._timeouts import skip_after, with_timeout
-from giambio.exceptions import ConnectionBroken, ResourceClosed
+from giambio.exceptions import ResourceClosed
 from giambio_kernel import (
     CancelScope,
     WaitQueue,
@@ -389,10 +390,18 @@ def log_error(error: Exception, sock: AsyncSocket) -> None:
         peer = sock.getpeername() or "a client"
     except (OSError, ResourceClosed):
         peer = "a client that is gone"
-    if isinstance(error, ConnectionBroken) or getattr(error, "stream", None) is sock:
+    if _is_of(error, sock):
         _logger().debug("the connection of %s broke: %r", peer, error)
     else:
         _logger().error("an error while serving %s", peer, exc_info=error)
+
+
+def _is_of(error: Exception, sock: AsyncSocket) -> bool:
+    """Whether it is this connection that broke, which is its client's affair."""
+    stream = getattr(error, "stream", None)
+    while isinstance(stream, TakesLeave):  # one of ours over another one
+        stream = getattr(stream, "transport", None) or getattr(stream, "stream", None)
+    return stream is sock
 
 
 def _logger() -> Any:

@@ -72,7 +72,9 @@ class FramedStream(StreamWrapper):
         data = self._encode(view)
         async with self._lock:
             if self._broken:
-                raise ConnectionBroken("an earlier message was cancelled or failed in the middle")
+                raise ConnectionBroken(
+                    "an earlier message was cancelled or failed in the middle", self
+                )
             try:
                 await self.stream.send_all(data)
             except ResourceBusy:
@@ -154,7 +156,8 @@ class LengthPrefixedStream(FramedStream):
             self._size = int.from_bytes(number, self._byteorder)
         if self._size > self.limit:
             raise ConnectionBroken(
-                f"a message of {self._size} bytes is to come, and may have {self.limit} at most"
+                f"a message of {self._size} bytes is to come, and may have {self.limit} at most",
+                self,
             )
         message = await self.stream.receive_exactly(self._size)
         self._size = None

@@ -107,7 +107,7 @@ class TLSBase(TLSFacts):
                 pass
             except ssl.SSLEOFError as error:
                 self._no_send = self._no_receive = "the other side ended the connection"
-                raise ConnectionBroken(self._no_receive) from error
+                raise ConnectionBroken(self._no_receive, self) from error
             except ssl.SSLError as error:
                 await self._fail(error)
                 raise
@@ -119,6 +119,7 @@ class TLSBase(TLSFacts):
 
     async def _fail(self, error: ssl.SSLError) -> None:
         """Tell the other side why this goes no further."""
+        error.stream = self  # type: ignore[attr-defined]
         try:
             await self._flush_last_words()
         finally:
@@ -146,9 +147,9 @@ class TLSBase(TLSFacts):
         if self._sender is not None:
             raise ResourceBusy(f"task {self._sender.name!r} already sends into {self!r}")
         if self._engine.goodbye_said and not again:
-            raise ConnectionBroken("the own direction was ended by send_eof()")
+            raise ConnectionBroken("the own direction was ended by send_eof()", self)
         if self._no_send is not None:
-            raise ConnectionBroken(self._no_send)
+            raise ConnectionBroken(self._no_send, self)
         self._sender = current_task()
 
     def _refuse_closed(self) -> NoReturn:
@@ -173,7 +174,7 @@ class TLSBase(TLSFacts):
         while self._flushing:
             await park(self._unflushed, self)
         if self._no_send is not None:
-            raise ConnectionBroken(self._no_send)
+            raise ConnectionBroken(self._no_send, self)
         engine = self._engine
         self._flushing = True
         try:

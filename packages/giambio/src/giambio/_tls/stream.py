@@ -139,7 +139,7 @@ class TLSStream(TakesLeave, TLSBase):
         async with self._handshake_lock:
             if not self._is_shaken:
                 if self._no_send is not None:
-                    raise ConnectionBroken(self._no_send)
+                    raise ConnectionBroken(self._no_send, self)
                 await self._advance(self._engine.do_handshake)
                 self._is_shaken = True
 
@@ -214,13 +214,13 @@ class TLSStream(TakesLeave, TLSBase):
         if self._ended:
             return b""
         if self._no_receive is not None:
-            raise ConnectionBroken(self._no_receive)
+            raise ConnectionBroken(self._no_receive, self)
         try:
             data = self._engine.read(max_bytes)
         except ssl.SSLEOFError as error:
             if not self._suppress_ragged_eofs:
                 self._no_receive = "the connection was cut off: it ended and TLS did not say so"
-                raise ConnectionBroken(self._no_receive) from error
+                raise ConnectionBroken(self._no_receive, self) from error
             data = b""
         self._ended = data == b""
         return data
