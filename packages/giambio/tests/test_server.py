@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import signal
 import socket as stdlib
@@ -226,6 +227,22 @@ def test_bad_use_is_refused_and_leaves_nothing_open(run):
             await giambio.serve_tcp(echo, 0, max_clients=0)
         with pytest.raises(ValueError, match="at least one listening socket"):
             await giambio.serve_listeners(echo, [])
+        for no_plain_function in (3, ask):
+            with pytest.raises(TypeError, match="on_error must be a plain function, not"):
+                await giambio.serve_tcp(echo, 0, on_error=no_plain_function)
+
+    run(main)
+
+
+def test_tls_that_no_client_could_speak_to_is_refused(run, certificates):
+    async def main():
+        with pytest.raises(ValueError, match=r"a context for clients; .*Purpose.CLIENT_AUTH"):
+            await giambio.serve_tcp(echo, 0, tls=certificates.client())
+        for seconds in (-1, math.nan):
+            with pytest.raises(ValueError, match="tls_handshake_timeout must be at least 0"):
+                await giambio.serve_tcp(
+                    echo, 0, tls=certificates.server(), tls_handshake_timeout=seconds
+                )
 
     run(main)
 

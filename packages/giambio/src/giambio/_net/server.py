@@ -274,12 +274,28 @@ class Server:
                 raise TypeError(
                     f"expected sockets of giambio, not {listener!r}; use giambio.wrap_socket"
                 )
-        if not (self._tls is None or hasattr(self._tls, "wrap_bio")):
-            raise TypeError(f"tls must be an ssl.SSLContext, not {self._tls!r}")
+        if self._tls is not None:
+            self._check_tls(self._tls)
+        on_error: Any = self._on_error
+        if on_error is not log_error and not _is_plain_function(on_error):
+            raise TypeError(f"on_error must be a plain function, not {on_error!r}")
         if not self._max_clients >= 1:
             raise ValueError(f"max_clients must be at least 1, not {self._max_clients!r}")
         if not self.listeners:
             raise ValueError("there must be at least one listening socket")
+
+    def _check_tls(self, context: ssl.SSLContext) -> None:
+        if not hasattr(context, "wrap_bio"):
+            raise TypeError(f"tls must be an ssl.SSLContext, not {context!r}")
+        if context.protocol.name == "PROTOCOL_TLS_CLIENT":
+            raise ValueError(
+                "tls is a context for clients; for a server there is "
+                "ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)"
+            )
+        if not self._handshake_timeout >= 0:
+            raise ValueError(
+                f"tls_handshake_timeout must be at least 0, not {self._handshake_timeout!r}"
+            )
 
     async def _accept_from(self, listener: AsyncSocket) -> None:
         warn_at = -inf
@@ -373,8 +389,10 @@ async def serve_listeners(
         task_status: Given by `Pool.start`, which then returns the `Server`.
 
     Raises:
-        TypeError: *handler* is no function, a listener no `AsyncSocket`, or *tls* no context.
-        ValueError: *max_clients* is less than 1, or there are no listeners.
+        TypeError: *handler* is no function, *on_error* no plain one, a listener no `AsyncSocket`, or
+            *tls* no context.
+        ValueError: *max_clients* is less than 1, *tls_handshake_timeout* negative or not a number,
+            *tls* for the client's side, or there are no listeners.
         OSError: A listening socket failed. Running out of descriptors is no failure: the server
             tries again, ten times a second, and logs a warning once a minute.
 
@@ -382,6 +400,12 @@ async def serve_listeners(
     """
     server = Server(handler, listeners, tls, tls_handshake_timeout, max_clients, on_error)
     await server._serve(task_status)
+
+
+def _is_plain_function(fn: object) -> bool:
+    from inspect import iscoroutinefunction  # slow to import
+
+    return callable(fn) and not iscoroutinefunction(fn)
 
 
 def log_error(error: Exception, sock: AsyncSocket) -> None:
