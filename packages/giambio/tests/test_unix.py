@@ -62,6 +62,24 @@ def test_serving_and_connecting(run, path):
     run(main)
 
 
+def test_serving_over_tls(path, certificates):
+    async def main():
+        async with giambio.create_pool() as pool:
+            server = await pool.start(giambio.serve_unix, echo, path, tls=certificates.server())
+            client = await giambio.TLSStream.wrap(
+                await giambio.connect_unix(path),
+                certificates.client(),
+                server_hostname="giambio.test",
+            )
+            async with client:
+                await client.send_all(b"hello")
+                assert await client.receive() == b"hello"
+            await server.drain()
+        assert server.statistics().failed == 0
+
+    giambio.run(main)
+
+
 @pytest.mark.parametrize("kind", [os.fsencode, pathlib.Path])
 def test_paths_of_other_types(run, path, kind):
     given = kind(path)

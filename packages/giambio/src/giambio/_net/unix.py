@@ -16,6 +16,8 @@ from giambio_kernel import checkpoint
 from .server import serve_listeners
 
 if TYPE_CHECKING:
+    import ssl
+
     from giambio._pool import TaskStatus
     from giambio._sockets.base import Done
 
@@ -167,6 +169,8 @@ async def serve_unix(
     *,
     mode: int | None = None,
     backlog: int = 65535,
+    tls: ssl.SSLContext | None = None,
+    tls_handshake_timeout: float = 30.0,
     max_clients: int | None = None,
     on_error: OnError | None = None,
     task_status: TaskStatus[Server] | None = None,
@@ -174,13 +178,14 @@ async def serve_unix(
     """Serve each connection to a UNIX socket in a task of its own, until cancelled or drained.
 
     Args:
-        handler: An async function that is called with the `AsyncSocket` of each connection, which is
-            closed when it ends.
+        handler: An async function that is called with the stream of each connection, which is closed
+            when it ends.
         path: As for `open_unix_listener`, and so are *mode* and *backlog*: where it is.
         mode: The permissions of the file.
         backlog: How many connections the system keeps until they are accepted.
-        max_clients: As for `serve_listeners`, and so is *on_error*: how many connections are served
-            at a time.
+        tls: As for `serve_listeners`, and so is all that follows: certificates, to serve over TLS.
+        tls_handshake_timeout: How long a handshake may take, in seconds of the loop's clock.
+        max_clients: How many connections are served at a time.
         on_error: Called with an `Exception` that left the handler, and the socket of the connection.
         task_status: Given by `Pool.start`, which then returns the `Server`.
 
@@ -194,6 +199,8 @@ async def serve_unix(
     await serve_listeners(
         handler,
         [listener],
+        tls=tls,
+        tls_handshake_timeout=tls_handshake_timeout,
         max_clients=max_clients,
         on_error=on_error,
         task_status=task_status,
