@@ -19,7 +19,7 @@ from giambio_kernel import (
 
 from .base import WOULD_BLOCK
 from .connect import ConnectingSocket
-from .names import resolve_address
+from .names import needs_no_resolving, resolve_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -326,9 +326,10 @@ class AsyncSocket(ConnectingSocket):
         """
         if not 1 <= len(args) <= 2:
             raise TypeError("sendto() takes data, optional flags, and an address")
-        self._check_open()
-        address = await resolve_address(self.socket, args[-1])
-        sent: int = await self._write(self.socket.sendto, data, *args[:-1], address)
+        if not needs_no_resolving(self.family, args[-1]):
+            self._check_open()
+            args = (*args[:-1], await resolve_address(self.socket, args[-1]))
+        sent: int = await self._write(self.socket.sendto, data, *args)
         return sent
 
     async def sendmsg(

@@ -216,6 +216,18 @@ async def getnameinfo(sockaddr: tuple[Any, ...], flags: int) -> tuple[str, str]:
     return await _resolver().getnameinfo(sockaddr, flags)
 
 
+def needs_no_resolving(family: int, address: Any) -> bool:
+    """Whether an address can be used as it is, because its host is a number or no host at all."""
+    if family not in (_stdlib.AF_INET, _stdlib.AF_INET6):
+        return True
+    try:
+        host, port = address[:2]
+        _stdlib.inet_pton(family, host)
+    except (OSError, TypeError, ValueError):
+        return False
+    return isinstance(port, int)
+
+
 async def resolve_address(sock: _stdlib.socket, address: Any) -> Any:
     """Return *address* with its host as a number, so that using it never blocks.
 

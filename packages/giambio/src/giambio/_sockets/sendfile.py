@@ -12,8 +12,6 @@ from giambio._threads.calls import run_in_thread
 from giambio_kernel import checkpoint, current_task
 
 if TYPE_CHECKING:
-    from giambio_kernel import IOHandle
-
     from .async_socket import AsyncSocket
 
 # How much one system call may send. Between two of them others can run.
@@ -49,7 +47,7 @@ async def send_file(
     if count is not None and count < 0:
         raise ValueError(f"count must be at least 0, not {count!r}")
     transfer = _Transfer(sock, file, offset, count)
-    handle = sock._start_writing()
+    sock._start_writing()
     sock._sender = current_task()
     try:
         if not count and count is not None:
@@ -58,11 +56,11 @@ async def send_file(
             return 0
         if by_system and simulated_network() is None:
             try:
-                await transfer.send_by_system(handle)
+                await transfer.send_by_system()
             except _CannotSend:
-                await transfer.send_by_reading(handle)
+                await transfer.send_by_reading()
         else:
-            await transfer.send_by_reading(handle)
+            await transfer.send_by_reading()
     except BaseException as error:
         error.bytes_sent = transfer.sent  # type: ignore[attr-defined]
         raise
@@ -88,7 +86,7 @@ class _Transfer:
     def _next_size(self, most: int) -> int:
         return most if self._count is None else min(most, self._count - self.sent)
 
-    async def send_by_system(self, handle: IOHandle) -> None:
+    async def send_by_system(self) -> None:
         sendfile: Any = getattr(os, "sendfile", None)
         try:
             fd = self._file.fileno()
@@ -101,9 +99,7 @@ class _Transfer:
             start = self._offset + self.sent
             size = self._next_size(_LARGEST_CALL)
             try:
-                sent: int = await sock._write_as_sender(
-                    handle, sendfile, sock.fileno(), fd, start, size
-                )
+                sent: int = await sock._write(sendfile, sock.fileno(), fd, start, size)
             except OSError as error:
                 if not self.sent and error.errno in _NOT_THIS_FILE:
                     raise _CannotSend from None
@@ -112,7 +108,7 @@ class _Transfer:
             if not sent or self.sent == self._count:
                 return
 
-    async def send_by_reading(self, handle: IOHandle) -> None:
+    async def send_by_reading(self) -> None:
         if self._is_seekable():
             await run_in_thread(self._file.seek, self._offset)
         sock = self._sock
@@ -123,7 +119,7 @@ class _Transfer:
                 return
             rest = memoryview(data)
             while rest:
-                sent = await sock._write_as_sender(handle, sock._send, rest)
+                sent = await sock._write(sock._send, rest)
                 self.sent += sent
                 rest = rest[sent:]
 

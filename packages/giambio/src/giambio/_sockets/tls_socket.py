@@ -239,14 +239,13 @@ class TLSSocket(TLSFacts, AsyncSocket):
         """
         view = memoryview(data).cast("B")
         sent = 0
-        handle = self._start_writing()
+        self._start_writing()
         self._sender = current_task()
         try:
             if not view:
                 await checkpoint()
             while sent < len(view):
-                record = view[sent : sent + _RECORD]
-                sent += await self._write_as_sender(handle, self.socket.send, record)
+                sent += await self._write(self.socket.send, view[sent : sent + _RECORD])
         except BaseException as error:
             error.bytes_sent = sent  # type: ignore[attr-defined]
             raise
@@ -317,12 +316,12 @@ class TLSSocket(TLSFacts, AsyncSocket):
 
         Checkpoint: always. If it raises once it has begun, the socket is closed.
         """
-        handle = self._start_reading()
+        self._start_reading()
         self._start_writing()
         self._receiver = self._sender = current_task()
         sock = self.socket
         try:
-            await self._write_as_sender(handle, sock.unwrap)
+            await self._write(sock.unwrap)
         except OSError:
             self.close()
             raise
@@ -356,7 +355,7 @@ class TLSSocket(TLSFacts, AsyncSocket):
 
     # What they have in common
 
-    async def _read(self, operation: Callable[..., T], *args: Any) -> T:
+    async def _read(self, operation: Callable[..., T], *args: Any) -> T:  # type: ignore[override]
         handle = self._start_reading()
         self._receiver = current_task()
         try:
@@ -369,21 +368,25 @@ class TLSSocket(TLSFacts, AsyncSocket):
         finally:
             self._receiver = None
 
-    async def _write_as_sender(
-        self, handle: IOHandle, operation: Callable[..., T], *args: Any
-    ) -> T:
-        if checkpoint_due():
-            await checkpoint()
+    async def _write(self, operation: Callable[..., T], *args: Any) -> T:  # type: ignore[override]
+        outer = self._sender
+        handle = self._start_writing()
+        self._sender = current_task()
         try:
+            if checkpoint_due():
+                await checkpoint()
             await self._shake_if_due()
-            return await self._try_until_done(handle, operation, *args)
-        except CancelledError:
-            # OpenSSL has begun with a record, and would send the rest of it in place of whatever
-            # comes next.
-            self.close()
-            raise
+            try:
+                return await self._try_until_done(handle, operation, *args)
+            except CancelledError:
+                # OpenSSL has begun with a record, and would send the rest of it in place of whatever
+                # comes next.
+                self.close()
+                raise
         except OSError as error:
             raise self._explained(error)
+        finally:
+            self._sender = outer
 
     async def _try_until_done(self, handle: IOHandle, operation: Callable[..., T], *args: Any) -> T:
         while True:
