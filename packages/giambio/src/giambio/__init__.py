@@ -31,14 +31,6 @@ from giambio_kernel import sleep_forever as sleep_forever
 from giambio_kernel import sleep_until as sleep_until
 
 from . import exceptions as exceptions
-from ._channels.memory import ReceiveChannel as ReceiveChannel
-from ._channels.memory import SendChannel as SendChannel
-from ._channels.memory import open_memory_channel as open_memory_channel
-from ._channels.queues import Queue as Queue
-from ._combine import amap as amap
-from ._combine import as_completed as as_completed
-from ._combine import gather as gather
-from ._combine import race as race
 from ._pool import Pool as Pool
 from ._pool import TaskStatus as TaskStatus
 from ._pool import create_pool as create_pool
@@ -46,11 +38,6 @@ from ._run import EventLoop as EventLoop
 from ._run import clock as clock
 from ._run import run as run
 from ._run import spawn as spawn
-from ._sync.condition import Condition as Condition
-from ._sync.event import Event as Event
-from ._sync.limiter import CapacityLimiter as CapacityLimiter
-from ._sync.lock import Lock as Lock
-from ._sync.semaphore import Semaphore as Semaphore
 from ._timeouts import skip_after as skip_after
 from ._timeouts import skip_at as skip_at
 from ._timeouts import with_timeout as with_timeout
@@ -78,8 +65,12 @@ if TYPE_CHECKING:
     from ._channels.broadcast import Broadcast as Broadcast
     from ._channels.generators import GeneratorChannel as GeneratorChannel
     from ._channels.generators import as_channel as as_channel
+    from ._channels.memory import ReceiveChannel as ReceiveChannel
+    from ._channels.memory import SendChannel as SendChannel
+    from ._channels.memory import open_memory_channel as open_memory_channel
     from ._channels.ordered_queues import LifoQueue as LifoQueue
     from ._channels.ordered_queues import PriorityQueue as PriorityQueue
+    from ._channels.queues import Queue as Queue
     from ._channels.select import Selected as Selected
     from ._channels.select import after as after
     from ._channels.select import merge as merge
@@ -87,6 +78,10 @@ if TYPE_CHECKING:
     from ._channels.select import sending as sending
     from ._channels.subscription import Subscription as Subscription
     from ._channels.thread_queue import ThreadQueue as ThreadQueue
+    from ._combine import amap as amap
+    from ._combine import as_completed as as_completed
+    from ._combine import gather as gather
+    from ._combine import race as race
     from ._files.file import AsyncFile as AsyncFile
     from ._files.file import open_file as open_file
     from ._files.file import wrap_file as wrap_file
@@ -136,8 +131,13 @@ if TYPE_CHECKING:
     from ._streams.protocols import Stream as Stream
     from ._streams.text import TextStream as TextStream
     from ._sync.barrier import Barrier as Barrier
+    from ._sync.condition import Condition as Condition
+    from ._sync.event import Event as Event
+    from ._sync.limiter import CapacityLimiter as CapacityLimiter
+    from ._sync.lock import Lock as Lock
     from ._sync.ratelimit import RateLimit as RateLimit
     from ._sync.rwlock import RWLock as RWLock
+    from ._sync.semaphore import Semaphore as Semaphore
     from ._sync.value import Value as Value
     from ._threads.calls import default_thread_limiter as default_thread_limiter
     from ._threads.calls import run_in_thread as run_in_thread
@@ -157,7 +157,9 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "after": "_channels.select",
+    "amap": "_combine",
     "as_channel": "_channels.generators",
+    "as_completed": "_combine",
     "AsyncFile": "_files.file",
     "AsyncSocket": "socket",
     "Attempt": "_retry",
@@ -166,7 +168,9 @@ _LAZY = {
     "BlockingSide": "_channels.blocking_side",
     "Broadcast": "_channels.broadcast",
     "BufferedStream": "_streams.buffered",
+    "CapacityLimiter": "_sync.limiter",
     "cleanup": "_policies",
+    "Condition": "_sync.condition",
     "connect_tcp": "_net.tcp",
     "connect_udp": "_net.udp",
     "connect_unix": "_net.unix",
@@ -175,17 +179,21 @@ _LAZY = {
     "default_process_limiter": "_workers.in_process",
     "default_thread_limiter": "_threads.calls",
     "DelimitedStream": "_streams.framing",
+    "Event": "_sync.event",
     "every": "_policies",
     "exponential": "_retry",
     "from_thread": "",
+    "gather": "_combine",
     "GeneratorChannel": "_channels.generators",
     "HalfCloseableStream": "_streams.protocols",
     "hosting": "",
     "LengthPrefixedStream": "_streams.framing",
     "LifoQueue": "_channels.ordered_queues",
+    "Lock": "_sync.lock",
     "lowlevel": "",
     "merge": "_channels.select",
     "open_file": "_files.file",
+    "open_memory_channel": "_channels.memory",
     "open_pipe": "_files.pipes",
     "open_portal": "_threads.portal",
     "open_process": "_processes.process",
@@ -204,7 +212,10 @@ _LAZY = {
     "PriorityQueue": "_channels.ordered_queues",
     "Process": "_processes.process",
     "ProcessFailed": "_processes.run",
+    "Queue": "_channels.queues",
+    "race": "_combine",
     "RateLimit": "_sync.ratelimit",
+    "ReceiveChannel": "_channels.memory",
     "ReceiveStream": "_streams.protocols",
     "retry": "_retry",
     "run_in_interpreter": "_workers.in_interpreter",
@@ -214,6 +225,8 @@ _LAZY = {
     "RWLock": "_sync.rwlock",
     "select": "_channels.select",
     "Selected": "_channels.select",
+    "Semaphore": "_sync.semaphore",
+    "SendChannel": "_channels.memory",
     "sending": "_channels.select",
     "SendStream": "_streams.protocols",
     "serve_listeners": "_net.server",
