@@ -855,3 +855,30 @@ def test_the_real_clock_works_as_well():
         assert current_scheduler().clock() - start >= 0.005
 
     AsyncScheduler().start(main)
+
+
+@pytest.mark.parametrize("watchful", [True, False])
+def test_a_scope_that_is_not_watchful_hears_of_failures_and_of_the_last_task_only(run, watchful):
+    heard = []
+
+    class Listening(CancelScope):
+        def on_task_done(self, task, error):
+            heard.append((task.name, error and str(error)))
+
+    Listening.watchful = watchful
+
+    async def fail():
+        raise ValueError("failed")
+
+    async def main():
+        with Listening() as scope:
+            for name, fn in [("a", checkpoint), ("b", fail), ("c", checkpoint), ("d", checkpoint)]:
+                spawn_task(fn, scope=scope, name=name)
+            await wait_all_tasks_blocked()
+
+    run(main)
+    assert heard == [
+        ("b", "failed"),
+        *([("a", None), ("c", None)] if watchful else []),
+        ("d", None),
+    ]

@@ -389,7 +389,8 @@ class Loop:
                     watcher(task)
         if self._hooks is not None:
             self._tell_end(self._hooks, task)
-        home.on_task_done(task, task.wake_error)
+        if task.wake_error is not None or not home._tasks or home.watchful:
+            home.on_task_done(task, task.wake_error)
 
     @staticmethod
     def _tell_end(hooks: Hooks, task: Task[Any]) -> None:

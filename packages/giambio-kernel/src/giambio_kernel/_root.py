@@ -16,6 +16,8 @@ class RootScope(CancelScope):
 
     __slots__ = ("error",)
 
+    watchful = False
+
     def __init__(self) -> None:
         super().__init__()
         self.error: BaseException | None = None

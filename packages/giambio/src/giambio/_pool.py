@@ -63,6 +63,7 @@ class Pool(CancelScope):
         "_scheduler",
         "_services",
         "_starting",
+        "watchful",
     )
 
     label = "pool"
@@ -81,6 +82,8 @@ class Pool(CancelScope):
     _starting: dict[Task[Any], TaskStatus[Any]]
     # Invariant: whether the owner is parked in `_wait_for_tasks`.
     _owner_waits: bool
+    # Tasks that ended well are of interest only if there are held ones, services or starting ones.
+    watchful: bool
 
     def __enter__(self) -> Self:
         raise RuntimeError("a pool waits for its tasks, so it is entered with 'async with'")
@@ -99,6 +102,7 @@ class Pool(CancelScope):
         self._services = {}
         self._starting = {}
         self._owner_waits = False
+        self.watchful = limit is not None
 
     async def __aexit__(
         self,
@@ -256,6 +260,7 @@ class Pool(CancelScope):
         status: TaskStatus[Any] = TaskStatus()
         task = self.spawn(func, *args, task_status=status, **kwargs)
         self._starting[task] = status
+        self.watchful = True
         value = await status._wait(task)
         if value is not _NOT_STARTED:
             return value
@@ -296,6 +301,7 @@ class Pool(CancelScope):
         # The shield is what lets it outlive the ordinary tasks when the pool is cancelled.
         task = self._scheduler.spawn(as_coroutine(func, args, kwargs), scope=self, shield=True)
         self._services[task] = None
+        self.watchful = True
         return task
 
     def _refuse_to_spawn(self, func: object) -> NoReturn:
