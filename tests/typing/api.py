@@ -171,7 +171,7 @@ async def hand_over(numbers: giambio.Queue[int]) -> None:
         assert_type(await channel.receive(), int)
     chosen = await giambio.select(numbers, giambio.sending(sender, "y"), giambio.after(1))
     assert_type(chosen.position, int)
-    async for merged in giambio.merge[int](numbers, channel):
+    async for merged in giambio.merge(numbers, channel):
         assert_type(merged, int)
     async for attempt in giambio.retry(tries=3, on=(OSError, ValueError), backoff=1):
         with attempt:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
 from giambio._selection import Case, Selectable, SelectableForSending, Selection
 from giambio.exceptions import EndOfChannel, WouldBlock
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 INFINITY = float("inf")
 
@@ -189,6 +190,12 @@ def _toss(sides: int) -> int:
     return (state >> 33) % sides
 
 
+class Mergeable(Selectable, Protocol[T_co]):
+    """What `merge` can receive from: what can be selected, and iterated over."""
+
+    async def __anext__(self) -> T_co: ...
+
+
 class merge(Generic[T]):  # noqa: N801
     """Receive from several channels as from one.
 
@@ -201,7 +208,7 @@ class merge(Generic[T]):  # noqa: N801
 
     __slots__ = ("_sources",)
 
-    def __init__(self, *sources: Selectable) -> None:
+    def __init__(self, *sources: Mergeable[T]) -> None:
         # In order, and without those that have ended.
         self._sources = dict.fromkeys(sources)
 
