@@ -178,8 +178,7 @@ class TLSBase(TLSFacts):
         engine = self._engine
         self._flushing = True
         try:
-            while engine.has_output():
-                data = engine.take_output()
+            while data := engine.take_output():
                 try:
                     await self.transport.send_all(data)
                 except BaseException as error:

@@ -243,7 +243,9 @@ class TLSStream(TakesLeave, TLSBase):
         ``bytes_sent``. Of what it counts all was sent; more may have been, unless it is 0 and
         another `send_all` does not raise `ConnectionBroken`.
         """
-        view = memoryview(data).cast("B")
+        # A view costs as much as encrypting some hundred bytes, so only what is cut to pieces gets one.
+        whole = data.__class__ is bytes and len(data) <= CHUNK
+        view = data if whole else memoryview(data).cast("B")
         self._start_sending()
         sent = encrypted = 0
         try:
