@@ -71,8 +71,8 @@ def test_the_report_names_each_task_what_it_waits_for_and_who_holds_it(run):
     here = "test_deadlock.py"
     joins, parks = line_of("a.join"), line_of("park(")
     assert report.splitlines() == [
-        "no task can ever run again; each waits for another:",
-        f"main: waits for the end of task 'a', held by 'a', at {here}:{joins} in {main.__qualname__}",
+        "no task can ever run again, for nothing is left that could wake one:",
+        f"main: waits for the end of task 'a', at {here}:{joins} in {main.__qualname__}",
         f"├─ a: waits for <Mutex two>, held by 'b', at {here}:{parks} in Mutex.acquire",
         f"└─ b: waits for <Mutex one>, held by 'a', at {here}:{parks} in Mutex.acquire",
     ]
@@ -178,8 +178,8 @@ def test_the_tree_shows_states_and_how_long_a_wait_has_lasted(run):
             lines = [re.sub(r", at .*", "", line) for line in tree.splitlines()]
             assert lines == [
                 "main: running",
-                "├─ child: waits for Sleep(until=100.0), for 5 s",
-                "│  └─ grandchild: waits for Sleep(until=100.0), for 5 s",
+                "├─ child: waits for the end of its sleep in 95 s, for 5 s",
+                "│  └─ grandchild: waits for the end of its sleep in 95 s, for 5 s",
                 "└─ new one: new",
             ]
             scope.cancel()
@@ -207,7 +207,7 @@ def test_a_snapshot_tells_all_there_is(run):
         assert snapshot.calls == 1
         main, sleeper, _ = snapshot.tasks
         assert main.waiting_on is None
-        assert sleeper.waiting_on == "Sleep(until=5.0)"
+        assert sleeper.waiting_on == "the end of its sleep in 5 s"
         assert sleeper.waiting_since == 0.0
         assert sleeper.held_by == ()
 

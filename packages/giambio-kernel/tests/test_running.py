@@ -224,6 +224,28 @@ def test_awaiting_another_librarys_primitive_names_it(run):
     assert caught.traceback[-1].name == "__await__"
 
 
+def test_calling_asyncio_says_whose_loop_it_needs(run):
+    import asyncio
+
+    async def main():
+        await asyncio.sleep(1)
+
+    with pytest.raises(RuntimeError, match="no running event loop") as caught:
+        run(main)
+    assert any("giambio.hosting.await_asyncio()" in note for note in caught.value.__notes__)
+
+
+def test_other_errors_are_not_blamed_on_asyncio(run):
+    import asyncio
+
+    async def main():
+        asyncio.Future(loop=1)  # an error of the program, made in C, so that main is the last frame
+
+    with pytest.raises(Exception) as caught:  # noqa: PT011
+        run(main)
+    assert not any("under giambio" in note for note in caught.value.__notes__)
+
+
 def test_awaiting_asyncio_is_a_clear_error(run):
     import asyncio
 

@@ -202,3 +202,9 @@ def test_sweep_timeouts_around_operations():
             pool.spawn(giambio.sleep, 5)
 
     assert cancel_sweep(program).checkpoints >= 3
+
+
+@pytest.mark.parametrize("timeout", [giambio.with_timeout, giambio.skip_after])
+def test_what_is_no_number_is_refused_with_the_way_to_say_never(timeout):
+    with pytest.raises(TypeError, match=r"must be a number, not None; math\.inf sets no limit"):
+        timeout(None)

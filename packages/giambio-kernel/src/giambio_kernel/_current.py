@@ -42,7 +42,8 @@ class _Nowhere:
 
 def _outside_error() -> RuntimeError:
     return RuntimeError(
-        "this works only inside a running loop: call it from an async function that run() started"
+        "this works only inside a running loop of giambio: call it from an async function that run() "
+        "started"
     )
 
 

@@ -12,6 +12,7 @@ and how a run begins and ends, is in `_scheduler`.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -230,7 +231,8 @@ class Loop:
     def _break_deadlock(self) -> None:
         """Nothing can ever happen again: raise that in the main task."""
         error = DeadlockError(
-            "no task can ever run again; each waits for another:\n" + format_tree(self)
+            "no task can ever run again, for nothing is left that could wake one:\n"
+            + format_tree(self)
         )
         main = self.main_task
         if main is not None and main.undo_wait is not None:
@@ -356,8 +358,7 @@ class Loop:
     def _reject(self, task: Task[Any], request: object) -> None:
         """The task awaited something that another loop would understand."""
         error = InternalError(
-            f"task {task.name!r} awaited {request!r}, which is not giambio's; another library's "
-            "primitives, asyncio's for example, work only under that library's own loop"
+            f"task {task.name!r} awaited {request!r}, which is not giambio's; {_FOREIGN}"
         )
 
         def throw(task: Task[Any]) -> object:
@@ -422,6 +423,8 @@ class Loop:
         note = "in task: "
         if not any(str(known).startswith(note) for known in getattr(raised, "__notes__", ())):
             raised.add_note(note + task._path())
+            if _asyncio_misses_its_loop(raised):
+                raised.add_note(f"under giambio: {_FOREIGN}")
 
     def _end_in_scope(self, task: Task[Any]) -> None:
         """A task returned although a scope that it had entered is still open."""
@@ -434,11 +437,30 @@ class Loop:
         self._end_badly(
             task,
             RuntimeError(
-                f"task {task.name!r} ended inside of {task._scope!r}, which it had entered; "
-                "use 'with', so that every scope is left"
+                f"task {task.name!r} ended inside of {task._scope!r}, which it had entered and not "
+                "left; use 'with', and close an async generator that yields inside of one, with "
+                "contextlib.aclosing()"
             ),
         )
         task._scope = scope
+
+
+_FOREIGN = (
+    "what belongs to another library works only under that library's own loop; asyncio's can be awaited "
+    "over a bridge, giambio.hosting.await_asyncio()"
+)
+
+
+def _asyncio_misses_its_loop(raised: BaseException) -> bool:
+    """Whether the error comes out of asyncio, which was called although its loop does not run."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None or asyncio._get_running_loop() is not None:
+        return False
+    frames = raised.__traceback__
+    while frames is not None and frames.tb_next is not None:
+        frames = frames.tb_next
+    module = "" if frames is None else str(frames.tb_frame.f_globals.get("__name__"))
+    return module.partition(".")[0] == "asyncio"
 
 
 _LOOP_CODE = frozenset(fn.__code__ for fn in (begin, Loop._run_steps, Loop._run_watched_steps))

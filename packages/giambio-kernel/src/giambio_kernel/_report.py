@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._interrupt import interrupt_free_packages
 from ._io import IOHandle
+from .traps import Sleep
 
 if TYPE_CHECKING:
     from ._loop import Loop
@@ -105,7 +106,7 @@ def _format(task: TaskSnapshot, now: float, first: str, rest: str, lines: list[s
     words = [task.state.value]
     if task.waiting_on is not None:
         words = [f"waits for {task.waiting_on}"]
-        if task.held_by:
+        if not all(repr(holder) in task.waiting_on for holder in task.held_by):
             words.append("held by " + ", ".join(map(repr, task.held_by)))
         if task.waiting_since is not None and now - task.waiting_since >= 0.001:
             words.append(f"for {now - task.waiting_since:.3g} s")
@@ -120,6 +121,8 @@ def _format(task: TaskSnapshot, now: float, first: str, rest: str, lines: list[s
 
 
 def _in_words(task: Task[Any], waited_on: object) -> str:
+    if isinstance(waited_on, Sleep):
+        return f"the end of its sleep in {waited_on.until - task.scheduler.clock():.3g} s"
     if isinstance(waited_on, IOHandle):
         verb = "read from" if waited_on.reader is task else "write to"
         return f"descriptor {waited_on.fd} to {verb}"

@@ -660,7 +660,8 @@ class AsyncScheduler(Loop):
 
 
 _OTHER_THREAD = (
-    "this loop belongs to another thread; from here only call_soon_threadsafe() may be used"
+    "this loop belongs to another thread; from here only call_soon_threadsafe() may be used, or in a "
+    "thread of run_in_thread() what giambio.from_thread has"
 )
 
 _of_the_parent: list[Task[Any]] = []

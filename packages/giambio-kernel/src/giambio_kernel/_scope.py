@@ -400,8 +400,13 @@ class TimedScope(CancelScope):
     __slots__ = ()
 
     def __init__(self, seconds: float) -> None:
-        if not seconds >= 0.0:
-            raise ValueError(f"seconds must be at least 0, not {seconds!r}")
+        try:
+            if not seconds >= 0.0:
+                raise ValueError(f"seconds must be at least 0, not {seconds!r}")
+        except TypeError:
+            raise TypeError(
+                f"seconds must be a number, not {seconds!r}; math.inf sets no limit"
+            ) from None
         self._seconds = seconds
         self._deadline = INFINITY
         self._shield = False

@@ -308,11 +308,13 @@ class Pool(CancelScope):
         if isinstance(func, CoroutineType):
             func.close()  # or Python would complain of that, too
         if self.owner is None:
-            raise RuntimeError(f"{self!r} is not open: spawn inside of its 'async with' block")
-        raise RuntimeError(
-            f"{self!r} was entered with 'with', which makes it a plain scope; to spawn tasks in "
-            "it, enter it with 'async with'"
-        )
+            message = f"{self!r} is not open: spawn inside of its 'async with' block"
+        else:
+            message = (
+                f"{self!r} was entered with 'with', which makes it a plain scope; to spawn tasks in "
+                "it, enter it with 'async with'"
+            )
+        raise RuntimeError(message) from None
 
     def _count_running(self) -> int:
         return len(self._tasks or ()) - len(self._services) - len(self._held)
