@@ -241,7 +241,7 @@ def test_other_errors_are_not_blamed_on_asyncio(run):
     async def main():
         asyncio.Future(loop=1)  # an error of the program, made in C, so that main is the last frame
 
-    with pytest.raises(Exception) as caught:  # noqa: PT011
+    with pytest.raises(Exception) as caught:
         run(main)
     assert not any("under giambio" in note for note in caught.value.__notes__)
 
