@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+from functools import partial
 
 import pytest
 
@@ -182,6 +184,31 @@ class TestThreads:
         with pytest.raises(TooSlowError, match="had no room within 0 s"):
             queue.blocking.put("y", timeout=0)
         assert queue.blocking.get(timeout=None) == "x"
+
+    @pytest.mark.parametrize("timeout", [-1, math.nan])
+    def test_a_time_that_is_none_is_refused(self, timeout):
+        queue = ThreadQueue(1)
+        for use in (queue.blocking.get, partial(queue.blocking.put, 1)):
+            with pytest.raises(ValueError, match="timeout must be at least 0, or None, not"):
+                use(timeout=timeout)
+        assert queue.statistics() == (0, 1, 0, 0, 0, 0, False)
+
+    @pytest.mark.parametrize("timeout", [math.inf, 1e300])
+    def test_a_thread_may_wait_without_end(self, run, timeout):
+        async def main():
+            queue = ThreadQueue(1)
+            async with create_pool() as pool:
+                getting = pool.spawn(run_in_thread, queue.blocking.get, timeout)
+                await until(lambda: queue.statistics().threads_waiting_to_get)
+                await queue.put("x")
+                assert await getting.join() == "x"
+                await queue.put("in the way")
+                pool.spawn(run_in_thread, queue.blocking.put, "y", timeout)
+                await until(lambda: queue.statistics().threads_waiting_to_put)
+                assert await queue.get() == "in the way"
+                assert await queue.get() == "y"
+
+        run(main)
 
     def test_it_needs_no_loop(self):
         queue = ThreadQueue()

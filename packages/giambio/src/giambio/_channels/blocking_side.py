@@ -36,21 +36,23 @@ class BlockingSide(Generic[T]):
 
         Args:
             item: The item.
-            timeout: How long to wait at most, in real seconds. Zero does not wait, ``None`` waits as
-                long as it takes.
+            timeout: How long to wait at most, in real seconds. Zero does not wait, ``None`` and
+                infinity wait as long as it takes.
 
         Raises:
             TooSlowError: There was no room in time. The item was not put.
             ResourceClosed: The queue is closed, or was meanwhile.
+            ValueError: *timeout* is negative or not a number.
             RuntimeError: This is the thread of the loop, which would stop for everybody.
         """
         queue = self._queue
         self._refuse_in_loop("put")
+        seconds = _waitable(timeout)
         with queue._mutex:
             queue._threads_putting += 1
             try:
                 queue._not_full.wait_for(
-                    lambda: queue._closed or len(queue._items) < queue._room, timeout
+                    lambda: queue._closed or len(queue._items) < queue._room, seconds
                 )
             except BaseException:  # Ctrl+C; if this thread was notified, another one can go on
                 queue._not_full.notify()
@@ -69,20 +71,22 @@ class BlockingSide(Generic[T]):
         """Take an item out of the queue, blocking the thread until there is one.
 
         Args:
-            timeout: How long to wait at most, in real seconds. Zero does not wait, ``None`` waits as
-                long as it takes.
+            timeout: How long to wait at most, in real seconds. Zero does not wait, ``None`` and
+                infinity wait as long as it takes.
 
         Raises:
             TooSlowError: There was no item in time.
             EndOfChannel: The queue is closed and empty.
+            ValueError: *timeout* is negative or not a number.
             RuntimeError: This is the thread of the loop, which would stop for everybody.
         """
         queue = self._queue
         self._refuse_in_loop("get")
+        seconds = _waitable(timeout)
         with queue._mutex:
             queue._threads_getting += 1
             try:
-                queue._not_empty.wait_for(lambda: queue._items or queue._closed, timeout)
+                queue._not_empty.wait_for(lambda: queue._items or queue._closed, seconds)
             except BaseException:
                 queue._not_empty.notify()
                 raise
@@ -115,6 +119,15 @@ class BlockingSide(Generic[T]):
                 f"blocking.{verb}() would stop the loop and all its tasks: a task must use "
                 f"'await queue.{verb}()'"
             )
+
+
+def _waitable(timeout: float | None) -> float | None:
+    """Return what a condition of `threading` can wait for: with NaN it would spin for ever."""
+    if timeout is None:
+        return None
+    if not timeout >= 0:
+        raise ValueError(f"timeout must be at least 0, or None, not {timeout!r}")
+    return min(timeout, threading.TIMEOUT_MAX)
 
 
 def _in_a_step() -> bool:
