@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
 
 import pytest
 
@@ -393,6 +394,44 @@ class TestCancellation:
 
         with pytest.raises(LookupError):
             run(main, policy=Broken(), clock=clock)
+
+
+class TestOtherThreads:
+    """They are refused, and the task waits as before."""
+
+    @pytest.mark.parametrize("use", ["put", "send", "broadcast", "trigger", "close", "end"])
+    def test_a_use_from_there_is_refused_and_tears_the_task_out_of_nothing(self, run, use):
+        async def main():
+            queue, event, subscription = Queue(), Event(), (broadcast := Broadcast()).subscribe()
+            sender, receiver = open_memory_channel(0)
+            wrong = {
+                "put": lambda: queue.put_nowait("wrong"),
+                "send": lambda: sender.send_nowait("wrong"),
+                "broadcast": lambda: broadcast.send_nowait("wrong"),
+                "trigger": lambda: event.trigger("wrong"),
+                "close": queue.close,
+                "end": receiver.close,
+            }[use]
+            refusals = []
+
+            def other_thread():
+                with pytest.raises(RuntimeError, match="another thread") as refused:
+                    wrong()
+                refusals.append(str(refused.value))
+
+            async with create_pool() as pool:
+                task = pool.spawn(select, queue, receiver, subscription, event)
+                await wait_all_tasks_blocked()
+                thread = threading.Thread(target=other_thread)
+                thread.start()
+                thread.join()
+                (refusal,) = refusals
+                assert "call_soon_threadsafe()" in refusal
+                await wait_all_tasks_blocked()
+                event.trigger("right")
+            assert task.result().value == "right"
+
+        run(main)
 
 
 class TestReports:

@@ -16,6 +16,7 @@ and not two, also when both come in the same tick, and why a select costs the ot
 
 from __future__ import annotations
 
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Protocol
 
 from giambio_kernel import CancelScope, Task, WaitQueue, current_scheduler, current_task, suspend
@@ -92,10 +93,11 @@ class SelectableForSending(Protocol):
 class Selection:
     """A task that waits for one of several cases; what it waits on, in reports."""
 
-    __slots__ = ("_cases", "chosen")
+    __slots__ = ("_cases", "_thread", "chosen")
 
     def __init__(self, cases: Sequence[Case]) -> None:
         self._cases = cases
+        self._thread = get_ident()
         # The index of the case that was granted, or that broke.
         self.chosen: int | None = None
 
@@ -133,6 +135,14 @@ class Selection:
             if wakeup is not None:
                 wakeup.close()
 
+    def refuse_elsewhere(self, task: Task[Any]) -> None:
+        """Raise if this is another thread: `unpark` is going to, and then the task must still wait."""
+        if get_ident() != self._thread:
+            raise RuntimeError(
+                f"task {task.name!r}, which waits for {self!r}, belongs to another thread; from here "
+                "only call_soon_threadsafe() of its loop may be used"
+            )
+
     def leave(self, task: Task[Any], granted: WaitQueue | None = None) -> None:
         """Leave all queues but the one that grants, which whoever grants takes it out of."""
         for index, case in enumerate(self._cases):
@@ -151,6 +161,9 @@ def settle(queue: WaitQueue) -> None:
 
     Args:
         queue: The queue that it is about to be unparked from. May be empty.
+
+    Raises:
+        RuntimeError: The task belongs to a loop in another thread.
     """
     for task in queue:
         settle_task(task, queue)
@@ -162,6 +175,9 @@ def settle_all(queue: WaitQueue) -> None:
 
     Args:
         queue: The queue.
+
+    Raises:
+        RuntimeError: One of them belongs to a loop in another thread.
     """
     for task in queue:
         settle_task(task, queue)
@@ -173,9 +189,14 @@ def settle_task(task: Task[Any], queue: WaitQueue) -> None:
     Args:
         task: The task.
         queue: The queue.
+
+    Raises:
+        RuntimeError: The task belongs to a loop in another thread.
     """
-    selection = selecting.pop(task, None)
+    selection = selecting.get(task)
     if selection is not None:
+        selection.refuse_elsewhere(task)
+        del selecting[task]
         selection.leave(task, queue)
 
 
