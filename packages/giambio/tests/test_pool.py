@@ -852,6 +852,27 @@ class TestStart:
 
         run(main)
 
+    def test_a_start_that_the_limit_holds_up_can_be_cancelled(self, run):
+        events = []
+
+        async def server(*, task_status):
+            events.append("started")
+            await giambio.sleep(1)
+            events.append("not reached")
+
+        async def main():
+            async with giambio.create_pool(limit=1) as pool:
+                pool.spawn(sleeper, 5)
+                later = pool.spawn(sleeper, 1)
+                with giambio.skip_after(2) as scope:
+                    await pool.start(server)
+                assert scope.timed_out
+                assert giambio.clock() == 2
+                assert events == ["started"]
+                assert later.state is TaskState.NEW  # the limit holds for it as before
+
+        run(main)
+
     def test_a_task_cancelled_by_others_is_told(self, run):
         async def server(*, task_status):
             giambio.current_task().cancel("by itself")

@@ -255,7 +255,8 @@ class Pool(CancelScope):
             BaseException: What the task raised before it called ``started``. The pool does not
                 count this as an error of its own.
 
-        Checkpoint: always. If the wait is cancelled, so is the task.
+        Checkpoint: always. If the wait is cancelled, so is the task; one that the limit holds up is
+        then started out of turn, and stops at its first checkpoint.
         """
         status: TaskStatus[Any] = TaskStatus()
         task = self.spawn(func, *args, task_status=status, **kwargs)
@@ -462,6 +463,12 @@ def _abandon_start(waiter: Task[Any], error: BaseException) -> bool:
     assert isinstance(status, TaskStatus) and status._task is not None
     status._abandoned = True
     status._task.cancel("the start() that waits for it was cancelled")
+    pool = status._task.pool
+    assert isinstance(pool, Pool)
+    if status._task in pool._held:
+        # Its turn may never come, and all that it has to do is to stop.
+        pool._held.remove(status._task)
+        reschedule(status._task)
     return False
 
 
