@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import socket
+from contextvars import ContextVar
 
 import pytest
 
@@ -267,6 +268,17 @@ class TestCancelSweep:
 
         with pytest.raises(SweepFailure, match=r"left open: async generator .* was dropped"):
             cancel_sweep(with_generator)
+
+    def test_something_left_open_that_only_the_cancelled_task_refers_to(self):
+        kept = ContextVar("kept")
+
+        async def program():
+            kept.set(later := giambio.sleep(1))
+            await giambio.checkpoint()
+            await later
+
+        with pytest.raises(SweepFailure, match="left open: coroutine 'sleep' was never awaited"):
+            cancel_sweep(program)
 
     def test_a_program_that_does_not_end(self):
         async def program():

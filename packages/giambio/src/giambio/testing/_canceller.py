@@ -105,6 +105,10 @@ class Canceller:
         """Note that a task has failed."""
         self._a_task_failed = True
 
+    def on_exit(self) -> None:
+        """Let go of the task, and so of the whole run: what it has left open is found as garbage."""
+        self._target = None
+
     def before_task_step(self, task: Task[Any]) -> None:
         """Cancel before the step, or in the middle of it."""
         if self._name is None and self._target is None:
