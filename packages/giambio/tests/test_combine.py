@@ -339,3 +339,38 @@ class TestAsCompleted:
             assert [type(error) for error in siblings(caught.value)] == [KeyError]
 
         run(main)
+
+    def test_what_is_no_async_function_is_told(self, run):
+        async def main():
+            with pytest.raises(TypeError, match=r"expected an async function, not \[1\]"):
+                async for _ in giambio.as_completed([1]):
+                    pass
+
+        run(main)
+
+    def test_the_tasks_have_the_names_of_the_functions(self, run):
+        async def main():
+            async with giambio.as_completed(after(1), lambda: after(2)) as results:
+                async for _ in results:
+                    assert "after" in living()
+                    break
+
+        run(main)
+
+    def test_coroutines_that_were_never_started_are_closed(self, run):
+        async def main():
+            async with giambio.as_completed(after(1), after(2)):
+                pass
+            with giambio.skip_after(0):
+                async for _ in giambio.as_completed(*[after(1) for _ in range(100)]):
+                    pass
+
+        run(main)
+        gc.collect()  # one that was never awaited would warn
+
+    def test_sweep(self):
+        async def program():
+            results = [r async for r in giambio.as_completed(after(2, "b"), after(1, "a"))]
+            assert results == ["a", "b"]
+
+        cancel_sweep(program)

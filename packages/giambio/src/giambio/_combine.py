@@ -6,12 +6,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import aclosing
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar, overload
 
 from giambio_kernel import (
     CancelScope,
     Task,
     WaitQueue,
+    as_coroutine,
     checkpoint,
     checkpoint_due,
     current_scheduler,
@@ -23,7 +25,7 @@ from giambio_kernel import (
 from ._pool import Pool, create_pool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
 T = TypeVar("T")
 T1 = TypeVar("T1")
@@ -157,13 +159,12 @@ def as_completed(*fns: Startable[T]) -> Results[T]:
         *fns: Async functions without arguments, or coroutines.
 
     Returns:
-        An async iterator over the results, the first to end first; see `amap`.
+        An async iterator over the results, the first to end first; see `amap`. When it is left early,
+        coroutines that were not started are closed.
     """
-
-    async def call(fn: Startable[T]) -> T:
-        return await (fn() if callable(fn) else fn)
-
-    return Results(call, fns, None, ordered=False)
+    results: Results[T] = Results(as_coroutine, fns, None, ordered=False)
+    results._work.coros = [fn for fn in fns if isinstance(fn, CoroutineType)]
+    return results
 
 
 class Results(Generic[T]):
@@ -239,7 +240,13 @@ class Results(Generic[T]):
 class _Work(Generic[T]):
     """What `Results` and its manager share."""
 
-    __slots__ = ("_done", "_ended", "_error", "_fn", "_items", "_limit", "_ordered", "_running", "_waiting")  # fmt: skip
+    __slots__ = (
+        "_done", "_ended", "_error", "_fn", "_items", "_limit", "_ordered", "_running", "_waiting",
+        "coros",
+    )  # fmt: skip
+
+    # Coroutines to close at the end. Those that were not started would complain of that.
+    coros: Sequence[Coroutine[Any, Any, T]]
 
     def __init__(
         self,
@@ -260,6 +267,7 @@ class _Work(Generic[T]):
         self._ended = False
         # Whoever waits for something to change: the consumer, the manager.
         self._waiting: WaitQueue = {}
+        self.coros = ()
 
     async def run(self) -> None:
         """Call the function for each item. The body of the manager."""
@@ -323,6 +331,8 @@ class _Work(Generic[T]):
         self._ended = True
         self._error = error
         unpark_all(self._waiting)
+        for coro in self.coros:
+            coro.close()
 
     async def wait_ended(self) -> None:
         while not self._ended:
