@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 import giambio
@@ -208,6 +210,28 @@ def test_an_error_that_was_not_received_at_once_is_received_later(run):
             await giambio.sleep(5)
             with pytest.raises(ValueError, match="mine"):
                 await channel.receive()
+
+    run(main)
+
+
+def test_the_end_of_another_channel_is_not_taken_for_its_own(run):
+    @as_channel
+    async def pairs(source):
+        while True:
+            yield await source.receive(), await source.receive()
+
+    async def main():
+        sender, receiver = giambio.open_memory_channel(math.inf)
+        for number in range(3):
+            sender.send_nowait(number)
+        sender.close()
+        got = []
+        with pytest.raises(RuntimeError, match="pairs raised EndOfChannel") as caught:
+            async with pairs(receiver) as channel:
+                async for pair in giambio.merge(channel):
+                    got.append(pair)
+        assert isinstance(caught.value.__cause__, EndOfChannel)
+        assert got == [(0, 1)]
 
     run(main)
 

@@ -90,8 +90,9 @@ class GeneratorChannel(Generic[T]):
     clean-up has run: it is cancelled, and for it its ``yield`` is a checkpoint like any other.
 
     ``async for`` receives until the generator ends. An error in it is raised where the next item
-    would have been received; or by the block, if nobody receives. The generator runs in a context of
-    its own, so context variables that it sets are not seen outside.
+    would have been received; or by the block, if nobody receives. An `EndOfChannel` that it got from
+    another channel is not the end of this one, and is raised as a `RuntimeError`. The generator runs
+    in a context of its own, so context variables that it sets are not seen outside.
     """
 
     __slots__ = ("_generator", "_idle", "_items", "_over", "_pool", "_receivers")
@@ -248,6 +249,12 @@ class GeneratorChannel(Generic[T]):
                 self._hand_over(item)
         except StopAsyncIteration:
             self._finish()
+        except EndOfChannel as error:
+            # Whoever receives would take it for the end of this one, and what went wrong would never
+            # be known. For that reason Python does the same to a `StopAsyncIteration`.
+            told = RuntimeError(f"the generator {self._name} raised EndOfChannel; catch it there")
+            told.__cause__ = error
+            await self._hand_over_error(told)
         except Exception as error:
             await self._hand_over_error(error)
         finally:
