@@ -307,6 +307,23 @@ class TestAmap:
 
         cancel_sweep(program)
 
+    def test_reports_say_what_is_waited_for(self, run):
+        async def main():
+            results = giambio.amap(giambio.sleep, [1, 1, 2], limit=2, ordered=False)
+            assert repr(results) == "<amap of sleep, 0 running, 0 ready>"
+            async with giambio.create_pool() as pool:
+                waiting = pool.spawn(results.__anext__)
+                await wait_all_tasks_blocked()
+                assert repr(waiting.waiting_on) == "<amap of sleep, 2 running, 0 ready>"
+                assert "amap of sleep" in living()
+                await waiting.join()
+                assert repr(results) == "<amap of sleep, 1 running, 1 ready>"
+                await results.aclose()
+            assert repr(results) == "<amap of sleep, ended>"
+            assert repr(giambio.as_completed()) == "<as_completed, 0 running, 0 ready>"
+
+        run(main)
+
 
 class TestAsCompleted:
     """Results as they are ready."""

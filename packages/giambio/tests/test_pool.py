@@ -777,6 +777,25 @@ class TestStart:
 
         run(main)
 
+    def test_its_repr_says_of_whom_and_whether_it_was_said(self, run):
+        async def server(*, task_status):
+            states.append(repr(task_status))
+            task_status.started()
+            states.append(repr(task_status))
+
+        async def main():
+            states.append(repr(giambio.TaskStatus()))
+            async with giambio.create_pool() as pool:
+                await pool.start(server)
+
+        states = []
+        run(main)
+        assert states == [
+            "<TaskStatus, not started>",
+            "<TaskStatus of 'server', not started>",
+            "<TaskStatus of 'server', started>",
+        ]
+
     def test_saying_it_twice_is_an_error(self, run):
         async def server(*, task_status):
             task_status.started()

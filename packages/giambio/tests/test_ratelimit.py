@@ -54,7 +54,7 @@ def test_time_that_was_not_used_is_worth_a_burst_and_no_more(run):
         limit.acquire_nowait()
         limit.acquire_nowait()
         assert limit.statistics() == (0, 1, 0)
-        with pytest.raises(WouldBlock, match="<RateLimit at .*, 1 per 1 s, burst 2> lets nothing"):
+        with pytest.raises(WouldBlock, match="<RateLimit at .*, 1 per 1 s, burst 2.* lets nothing"):
             limit.acquire_nowait()
         await giambio.sleep(0.5)
         assert limit.statistics() == (0.5, 0.5, 0)
@@ -144,6 +144,7 @@ def test_who_is_cancelled_does_not_count_and_the_next_takes_its_turn(run):
             third = pool.spawn(limit.acquire)
             await giambio.sleep(0.5)
             assert limit.statistics().tasks_waiting == 3
+            assert repr(limit).endswith(", 3 waiting>")
             first.cancel()
             second.cancel()
             await third.join()

@@ -606,6 +606,19 @@ class TestMerge:
 
         run(main)
 
+    def test_its_repr_says_of_what(self, run):
+        async def main():
+            queue = Queue()
+            both = merge(queue, open_memory_channel(0)[1])
+            assert repr(both).startswith(f"<merge of {queue!r}, <ReceiveChannel at ")
+            queue.close()
+            ended = merge(queue)
+            with pytest.raises(StopAsyncIteration):
+                await anext(ended)
+            assert repr(ended) == "<merge of nothing any more>"
+
+        run(main)
+
     def test_its_end_is_a_checkpoint(self, run):
         async def main():
             merged = merge()

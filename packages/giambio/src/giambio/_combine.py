@@ -149,7 +149,8 @@ def amap(
     """
     if limit is not None and not limit >= 1:
         raise ValueError(f"limit must be at least 1, not {limit!r}")
-    return Results(fn, items, limit, ordered)
+    name = getattr(fn, "__name__", repr(fn))
+    return Results(fn, items, limit, ordered, f"amap of {name}")
 
 
 def as_completed(*fns: Startable[T]) -> Results[T]:
@@ -162,7 +163,7 @@ def as_completed(*fns: Startable[T]) -> Results[T]:
         An async iterator over the results, the first to end first; see `amap`. When it is left early,
         coroutines that were not started are closed.
     """
-    results: Results[T] = Results(as_coroutine, fns, None, ordered=False)
+    results: Results[T] = Results(as_coroutine, fns, None, ordered=False, label="as_completed")
     results._work.coros = [fn for fn in fns if isinstance(fn, CoroutineType)]
     return results
 
@@ -183,10 +184,14 @@ class Results(Generic[T]):
         items: Iterable[Any] | AsyncIterable[Any],
         limit: int | None,
         ordered: bool,
+        label: str,
     ) -> None:
         # All that the manager knows, so that this object can be dropped while it works.
-        self._work: _Work[T] = _Work(fn, items, limit, ordered)
+        self._work: _Work[T] = _Work(fn, items, limit, ordered, label)
         self._manager: Task[Any] | None = None
+
+    def __repr__(self) -> str:
+        return repr(self._work)
 
     def __aiter__(self) -> Self:
         return self
@@ -202,6 +207,7 @@ class Results(Generic[T]):
         """
         if self._manager is None:
             self._manager = _spawn_nearby(self._work.run)
+            self._manager.name = self._work.label
         try:
             return await self._work.next()
         except StopAsyncIteration:
@@ -242,9 +248,11 @@ class _Work(Generic[T]):
 
     __slots__ = (
         "_done", "_ended", "_error", "_fn", "_items", "_limit", "_ordered", "_running", "_waiting",
-        "coros",
+        "coros", "label",
     )  # fmt: skip
 
+    # What it is, in reports.
+    label: str
     # Coroutines to close at the end. Those that were not started would complain of that.
     coros: Sequence[Coroutine[Any, Any, T]]
 
@@ -254,7 +262,9 @@ class _Work(Generic[T]):
         items: Iterable[Any] | AsyncIterable[Any],
         limit: int | None,
         ordered: bool,
+        label: str,
     ) -> None:
+        self.label = label
         self._fn = fn
         self._items = items
         self._limit = limit
@@ -268,6 +278,12 @@ class _Work(Generic[T]):
         # Whoever waits for something to change: the consumer, the manager.
         self._waiting: WaitQueue = {}
         self.coros = ()
+
+    def __repr__(self) -> str:
+        if self._ended:
+            return f"<{self.label}, ended>"
+        ready = len(self._done) - self._running * self._ordered
+        return f"<{self.label}, {self._running} running, {ready} ready>"
 
     async def run(self) -> None:
         """Call the function for each item. The body of the manager."""

@@ -414,6 +414,10 @@ class TaskStatus(Generic[T]):
         self._waiter: Task[Any] | None = None
         self._is_started = self._abandoned = False
 
+    def __repr__(self) -> str:
+        of = "" if self._task is None else f" of {self._task.name!r}"
+        return f"<TaskStatus{of}, {'started' if self._is_started else 'not started'}>"
+
     @overload
     def started(self: TaskStatus[None]) -> None: ...
 

@@ -212,6 +212,9 @@ class merge(Generic[T]):  # noqa: N801
         # In order, and without those that have ended.
         self._sources = dict.fromkeys(sources)
 
+    def __repr__(self) -> str:
+        return f"<merge of {', '.join(map(repr, self._sources)) or 'nothing any more'}>"
+
     def __aiter__(self) -> Self:
         return self
 

@@ -93,8 +93,10 @@ class RateLimit:
         self._runs: WeakKeyDictionary[AsyncScheduler, _Run] = WeakKeyDictionary()
 
     def __repr__(self) -> str:
+        waiting = sum(len(run.waiters) + run.turn_taken for run in self._runs.values())
         return (
-            f"<RateLimit at {id(self):#x}, {self._n:g} per {self._per:g} s, burst {self._burst:g}>"
+            f"<RateLimit at {id(self):#x}, {self._n:g} per {self._per:g} s, burst {self._burst:g}, "
+            f"{waiting} waiting>"
         )
 
     def acquire_nowait(self, amount: float = 1) -> None:
