@@ -296,9 +296,10 @@ class TestAmap:
 
         run(main)
 
-    def test_a_bad_limit_is_refused(self):
-        with pytest.raises(ValueError, match="limit must be at least 1"):
-            giambio.amap(after, [], limit=0)
+    @pytest.mark.parametrize("limit", [0, 1.5])
+    def test_a_bad_limit_is_refused(self, limit):
+        with pytest.raises(ValueError, match="limit must be a whole number from 1"):
+            giambio.amap(after, [], limit=limit)
 
     def test_sweep(self):
         async def program():

@@ -153,6 +153,8 @@ def test_what_is_done_without_the_lock_is_refused(run):
         async with condition:
             with pytest.raises(ValueError, match="n must be at least 0, not -1"):
                 condition.notify(-1)
+            with pytest.raises(TypeError, match=r"counted in whole numbers, not 1\.5"):
+                condition.notify(1.5)
         with pytest.raises(TypeError, match="a condition needs a giambio.Lock, not 3"):
             Condition(3)
 

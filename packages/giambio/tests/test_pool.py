@@ -183,8 +183,9 @@ class TestTheBlock:
         ("options", "message"),
         [
             ({"errors": "last"}, "errors must be 'first' or 'group'"),
-            ({"limit": 0}, "limit must be at least 1"),
-            ({"limit": float("nan")}, "limit must be at least 1"),
+            ({"limit": 0}, "limit must be a whole number from 1"),
+            ({"limit": 1.5}, "limit must be a whole number from 1"),
+            ({"limit": float("nan")}, "limit must be a whole number from 1"),
         ],
     )
     def test_bad_options_are_refused(self, options, message):

@@ -22,7 +22,7 @@ from giambio_kernel import (
     unpark_all,
 )
 
-from ._pool import Pool, create_pool
+from ._pool import Pool, check_limit, create_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -143,12 +143,12 @@ def amap(
         ``async with amap(...) as results``.
 
     Raises:
-        ValueError: *limit* is less than 1.
+        ValueError: *limit* is less than 1 or a fraction.
         BaseException: Raised by the iteration: the first error of a call, or of the source, once
             the other calls are cancelled and have ended.
     """
-    if limit is not None and not limit >= 1:
-        raise ValueError(f"limit must be at least 1, not {limit!r}")
+    if limit is not None:
+        check_limit(limit)
     name = getattr(fn, "__name__", repr(fn))
     return Results(fn, items, limit, ordered, f"amap of {name}")
 

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+INFINITY = float("inf")
+
 
 class Pool(CancelScope):
     """The tasks of one ``async with`` block. Made by `create_pool`.
@@ -395,13 +397,19 @@ def create_pool(*, errors: Literal["first", "group"] = "first", limit: int | Non
             the order of spawning. ``None`` sets no limit.
 
     Raises:
-        ValueError: *errors* is something else, or *limit* is less than 1.
+        ValueError: *errors* is something else, or *limit* is less than 1 or a fraction.
     """
     if errors not in ("first", "group"):
         raise ValueError(f"errors must be 'first' or 'group', not {errors!r}")
-    if limit is not None and not limit >= 1:
-        raise ValueError(f"limit must be at least 1, not {limit!r}")
+    if limit is not None:
+        check_limit(limit)
     return _ConfiguredPool(errors, limit)
+
+
+def check_limit(limit: int) -> None:
+    """Refuse a limit that nothing can keep: with one and a half, two tasks would run."""
+    if not (limit >= 1 and (limit == INFINITY or limit % 1 == 0)):
+        raise ValueError(f"limit must be a whole number from 1, or None, not {limit!r}")
 
 
 class TaskStatus(Generic[T]):

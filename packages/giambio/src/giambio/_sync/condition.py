@@ -157,11 +157,14 @@ class Condition:
             n: How many. If fewer wait, all of them.
 
         Raises:
+            TypeError: *n* is not a whole number.
             ValueError: *n* is negative.
             RuntimeError: The current task does not hold the lock.
         """
         self._check_held("notify")
-        if not n >= 0:
+        if not isinstance(n, int):
+            raise TypeError(f"tasks are counted in whole numbers, not {n!r}")
+        if n < 0:
             raise ValueError(f"n must be at least 0, not {n!r}")
         for task in list(islice(self._waiters, n)):
             wait = self._waiters.pop(task)

@@ -24,6 +24,8 @@ from giambio_kernel import (
 if TYPE_CHECKING:
     from types import TracebackType
 
+INFINITY = float("inf")
+
 
 class CapacityLimiterStatistics(NamedTuple):
     """What is known of a `CapacityLimiter`."""
@@ -49,7 +51,7 @@ class CapacityLimiter:
         total_tokens: How many tokens there are; infinity sets no limit.
 
     Raises:
-        ValueError: *total_tokens* is negative or not a number.
+        ValueError: *total_tokens* is negative, a fraction, or not a number.
     """
 
     __slots__ = ("_borrowers", "_lost", "_total", "_waiters")
@@ -82,8 +84,11 @@ class CapacityLimiter:
 
     @total_tokens.setter
     def total_tokens(self, total_tokens: float) -> None:
-        if not total_tokens >= 0:
-            raise ValueError(f"total_tokens must be at least 0, not {total_tokens!r}")
+        # One and a half tokens would let two tasks in.
+        if not total_tokens >= 0 or (total_tokens != INFINITY and total_tokens % 1):
+            raise ValueError(
+                f"total_tokens must be a whole number from 0, or infinity, not {total_tokens!r}"
+            )
         self._total = total_tokens
         self._hand_out()
 
