@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A task that is starting when its pool is cancelled."""
+
+from __future__ import annotations
+
+import pytest
+
+import giambio
+from giambio.testing import wait_all_tasks_blocked
+
+not_told_yet = pytest.mark.xfail(
+    strict=True, reason="the task's own scope takes over what the task was not told"
+)
+
+
+async def server(*, task_status):
+    await giambio.sleep(1000)
+    task_status.started()
+
+
+@not_told_yet
+def test_a_timeout_around_the_pool_stops_it(run):
+    async def main():
+        with giambio.skip_after(1) as scope:
+            async with giambio.create_pool() as pool:
+                await pool.start(server)
+        assert scope.timed_out
+        assert giambio.clock() == 1
+
+    run(main)
+
+
+@not_told_yet
+def test_a_pool_further_out_stops_it(run):
+    async def start():
+        async with giambio.create_pool() as pool:
+            await pool.start(server)
+
+    async def main():
+        async with giambio.create_pool() as pool:
+            pool.spawn(start)
+            await wait_all_tasks_blocked()
+            pool.cancel()
+        assert giambio.clock() == 0
+
+    run(main)
