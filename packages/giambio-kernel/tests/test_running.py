@@ -22,12 +22,14 @@ from giambio_kernel import (
     checkpoint,
     current_scheduler,
     current_task,
+    park,
     reschedule,
     siblings,
     sleep,
     sleep_forever,
     spawn_task,
     suspend,
+    unpark,
 )
 
 
@@ -591,6 +593,36 @@ def test_an_error_of_a_call_from_outside_fails_the_run(run):
 
     with pytest.raises(ZeroDivisionError):
         run(main)
+
+
+def test_a_run_that_breaks_off_leaves_nobody_in_a_queue(run):
+    class Broken:
+        def choose(self, ready):
+            if len(queue) == 2:
+                raise LookupError("the policy is broken")
+            return 0
+
+    async def wait():
+        with CancelScope() as scope:
+            try:
+                await park(queue, "a primitive")
+            finally:
+                granted.append(unpark(queue))  # as who was given a lock gives it to the next
+                scope.cancel()  # as a pool does that is closed
+
+    async def busy():
+        while True:
+            await checkpoint()
+
+    async def main():
+        for task in (wait, wait, busy, busy):
+            spawn_task(task)
+
+    queue, granted = {}, []
+    with pytest.raises(LookupError):
+        run(main, policy=Broken())
+    assert queue == {}
+    assert granted == [None, None]
 
 
 def test_a_run_leaves_no_descriptor_behind(run):

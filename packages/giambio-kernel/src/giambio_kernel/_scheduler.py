@@ -591,7 +591,13 @@ class AsyncScheduler(Loop):
 
     def _abandon(self) -> None:
         """The loop itself has failed: close the coroutines, so that their clean-up can run."""
-        for task in reversed(self.tasks()):
+        tasks = self.tasks()
+        for task in tasks:
+            # Queues may outlive this run, and what they grant is for the living.
+            if isinstance(task.undo_wait, dict):
+                del task.undo_wait[task]
+                task.undo_wait = None
+        for task in reversed(tasks):
             try:
                 self.current = task
                 task.context.run(task.coro.close)
