@@ -23,6 +23,14 @@ async def failing(error, seconds=0.0):
     raise error
 
 
+async def untidy(seconds):
+    try:
+        await giambio.sleep(seconds)
+    except CancelledError:
+        raise ValueError("untidy") from None
+    return seconds
+
+
 def living():
     """The names of all tasks but the current one."""
     me = giambio.current_task()
@@ -269,6 +277,49 @@ class TestAmap:
                     pass
             assert sorted(events) == [1, 2]
             assert living() == []
+
+        run(main)
+
+    def test_no_error_is_lost_when_the_consumer_is_cancelled(self, run):
+        async def main():
+            with pytest.raises(ValueError, match="untidy"):
+                with giambio.skip_after(5):
+                    async for _ in giambio.amap(untidy, [50]):
+                        pass
+            assert giambio.clock() == 5
+            assert living() == []
+
+        run(main)
+
+    def test_no_error_is_lost_when_the_block_is_left(self, run):
+        async def main():
+            with pytest.raises(ValueError, match="untidy"):
+                async with giambio.amap(untidy, [0, 50], ordered=False) as results:
+                    assert await anext(results) == 0
+            with pytest.raises(KeyError) as caught:
+                async with giambio.amap(untidy, [0, 50], ordered=False) as results:
+                    assert await anext(results) == 0
+                    raise KeyError("the first")
+            assert [str(error) for error in siblings(caught.value)] == ["untidy"]
+
+        run(main)
+
+    @pytest.mark.parametrize("failed_before", [True, False])
+    def test_an_error_that_nobody_asks_for_is_one_of_the_pool_around(self, run, failed_before):
+        async def call(n):
+            if n == 0:
+                return 0
+            if failed_before:
+                raise ValueError("untidy")
+            return await untidy(n)
+
+        async def main():
+            with pytest.raises(ValueError, match="untidy"):
+                async with giambio.create_pool():
+                    async for _ in giambio.amap(call, [0, 50]):
+                        await giambio.sleep(1)
+                        break
+            assert giambio.clock() == 1
 
         run(main)
 

@@ -13,6 +13,7 @@ from giambio_kernel import (
     CancelScope,
     Task,
     WaitQueue,
+    add_siblings,
     as_coroutine,
     checkpoint,
     checkpoint_due,
@@ -22,10 +23,12 @@ from giambio_kernel import (
     unpark_all,
 )
 
-from ._pool import Pool, check_limit, create_pool
+from ._pool import Pool, check_limit, create_pool, raise_as_is
+from .exceptions import CancelledError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from types import TracebackType
 
 T = TypeVar("T")
 T1 = TypeVar("T1")
@@ -145,7 +148,8 @@ def amap(
     Raises:
         ValueError: *limit* is less than 1 or a fraction.
         BaseException: Raised by the iteration: the first error of a call, or of the source, once
-            the other calls are cancelled and have ended.
+            the other calls are cancelled and have ended. If nobody asks for a result any more, it is
+            raised at the end of the ``async with``, or by the pool around the loop.
     """
     if limit is not None:
         check_limit(limit)
@@ -173,7 +177,8 @@ class Results(Generic[T]):
 
     The calls run under a task of their own, because a pool that is open across a ``yield`` would be
     entered and left in places that do not nest. That task is a service of the nearest pool around
-    the first use, so whatever happens it ends with that one.
+    the first use, so whatever happens it ends with that one. An error that nobody asks for any more
+    is an error of that pool.
     """
 
     __slots__ = ("__weakref__", "_manager", "_work")
@@ -210,7 +215,7 @@ class Results(Generic[T]):
             self._manager.name = self._work.label
         try:
             return await self._work.next()
-        except StopAsyncIteration:
+        except (StopAsyncIteration, GeneratorExit):
             raise
         except BaseException:
             await self.aclose()
@@ -219,20 +224,40 @@ class Results(Generic[T]):
     async def aclose(self) -> None:
         """Cancel the calls that are running and wait for their end.
 
+        Raises:
+            Exception: What a call has raised, perhaps while it was stopped, and nobody was told.
+
         Checkpoint: always.
         """
+        error = await self._close()
+        if error is not None:
+            raise_as_is(error)
+
+    async def _close(self) -> Exception | None:
+        self._work.closing = True
         if self._manager is None:
-            self._work.end(None)
+            self._work.end()
         else:
             self._manager.cancel("its results are not wanted any more")
         with CancelScope(shield=True):
             await self._work.wait_ended()
+        return self._work.take_error()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.aclose()
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        error = await self._close()
+        if error is None or error is exc:
+            return
+        if exc is None or isinstance(exc, CancelledError):
+            raise_as_is(error)
+        add_siblings(exc, [error])
 
     def __del__(self) -> None:
         manager = self._manager
@@ -248,9 +273,11 @@ class _Work(Generic[T]):
 
     __slots__ = (
         "_done", "_ended", "_error", "_fn", "_items", "_limit", "_ordered", "_running", "_waiting",
-        "coros", "label",
+        "closing", "coros", "label",
     )  # fmt: skip
 
+    # Whether somebody waits for the end, who will be told of an error.
+    closing: bool
     # What it is, in reports.
     label: str
     # Coroutines to close at the end. Those that were not started would complain of that.
@@ -273,8 +300,10 @@ class _Work(Generic[T]):
         # Calls whose results were not taken yet, in the order in which they will be: ordered, all
         # of them; otherwise those that have ended.
         self._done: deque[Task[T]] = deque()
-        self._error: BaseException | None = None
+        # What went wrong and nobody was told yet.
+        self._error: Exception | None = None
         self._ended = False
+        self.closing = False
         # Whoever waits for something to change: the consumer, the manager.
         self._waiting: WaitQueue = {}
         self.coros = ()
@@ -287,7 +316,6 @@ class _Work(Generic[T]):
 
     async def run(self) -> None:
         """Call the function for each item. The body of the manager."""
-        error: BaseException | None = None
         try:
             async with create_pool() as pool:
                 if not isinstance(self._items, AsyncIterable):
@@ -300,18 +328,36 @@ class _Work(Generic[T]):
                 else:
                     async for item in self._items:
                         await self._call(pool, item)
-        except Exception as raised:
-            error = raised
+        except Exception as error:
+            await self._hand_over(error)
         finally:
-            self.end(error)
+            self.end()
+
+    async def _hand_over(self, error: Exception) -> None:
+        """Raise *error* in whoever asks for a result next; or here, if nobody is going to."""
+        self._error = error
+        unpark_all(self._waiting)
+        try:
+            while self._error is not None:
+                await park(self._waiting, self)
+        except CancelledError:
+            if self.closing or self.take_error() is None:
+                raise
+            raise_as_is(error)
+
+    def take_error(self) -> Exception | None:
+        """Return what nobody was told yet. The caller will raise it."""
+        error, self._error = self._error, None
+        if error is not None:
+            self._done.clear()
+            unpark_all(self._waiting)
+        return error
 
     async def next(self) -> T:
         if checkpoint_due():
             await checkpoint()
         while True:
-            if self._error is not None:
-                error, self._error = self._error, None
-                self._done.clear()
+            if (error := self.take_error()) is not None:
                 raise error
             # A call that ended badly has stopped the others; its error comes when they have ended.
             if self._done and (_is_good(self._done[0]) or self._ended):
@@ -342,10 +388,9 @@ class _Work(Generic[T]):
             self._done.append(task)
         unpark_all(self._waiting)
 
-    def end(self, error: BaseException | None) -> None:
+    def end(self) -> None:
         """No result will be added any more."""
         self._ended = True
-        self._error = error
         unpark_all(self._waiting)
         for coro in self.coros:
             coro.close()

@@ -142,7 +142,7 @@ class Pool(CancelScope):
         elif self.__exit__(None, stopped_by, None):
             return True
         if stopped_by is not None and stopped_by is not exc:
-            _raise_as_is(stopped_by)
+            raise_as_is(stopped_by)
         return False
 
     # Starting tasks
@@ -506,7 +506,7 @@ def _wait_for_turn(task: Task[Any], error: BaseException) -> bool:
     return False
 
 
-def _raise_as_is(error: BaseException) -> NoReturn:
+def raise_as_is(error: BaseException) -> NoReturn:
     """Raise *error* without making what is being handled here its context."""
     context = error.__context__
     try:
