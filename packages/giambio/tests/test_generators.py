@@ -196,6 +196,28 @@ def test_an_error_that_nobody_received_is_raised_by_the_block(run):
     run(main)
 
 
+def test_an_error_that_nobody_received_keeps_what_it_came_from(run):
+    @as_channel
+    async def untidy():
+        try:
+            yield 1
+            raise ValueError("first")
+        finally:
+            await giambio.sleep(2)
+            raise KeyError("while it handled the first")
+
+    async def main():
+        with pytest.raises(KeyError) as caught:
+            async with untidy() as channel:
+                await channel.receive()
+                with giambio.skip_after(1):
+                    await channel.receive()
+                await giambio.sleep(5)
+        assert repr(caught.value.__context__) == "ValueError('first')"
+
+    run(main)
+
+
 def test_an_error_that_was_not_received_at_once_is_received_later(run):
     @as_channel
     async def slow_to_fail():

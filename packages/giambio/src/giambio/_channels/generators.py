@@ -7,7 +7,7 @@ from collections import deque
 from functools import wraps
 from typing import TYPE_CHECKING, Generic, NamedTuple, ParamSpec, Self, TypeVar, cast
 
-from giambio._pool import Pool, create_pool
+from giambio._pool import Pool, create_pool, raise_as_is
 from giambio._selection import Case, selecting, settle, settle_all
 from giambio.exceptions import CancelledError, EndOfChannel, ResourceClosed, WouldBlock
 from giambio_kernel import (
@@ -277,7 +277,7 @@ class GeneratorChannel(Generic[T]):
         try:
             await self._wait_for_receiver()
         except CancelledError:
-            raise error
+            raise_as_is(error)
         if selecting:
             settle(self._receivers)
         first = next(iter(self._receivers))
