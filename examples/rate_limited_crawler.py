@@ -78,7 +78,7 @@ async def main(rate: float = 20, connections: int = 4) -> dict[str, int]:
         began = giambio.clock()
         sizes = await crawler.crawl("/1")
         print(f"{len(sizes)} pages in {giambio.clock() - began:.1f} s")
-        pool.cancel()
+        pool.cancel()  # or the server would go on for ever
     return sizes
 
 

@@ -57,6 +57,7 @@ async def main(addresses: Iterable[str], workers: int = 4) -> list[Page]:
     send_job, receive_job = open_memory_channel(0)
     send_page, receive_page = open_memory_channel(0)
     async with giambio.create_pool() as pool:
+        # These two are there to be cloned. As long as they are open, too, the channels do not end.
         with receive_job, send_page:
             for _ in range(workers):
                 pool.spawn(work, receive_job.clone(), send_page.clone())
