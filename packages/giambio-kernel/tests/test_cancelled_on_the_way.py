@@ -8,7 +8,6 @@ import pytest
 from giambio_kernel import CancelScope, checkpoint, sleep, spawn_task, suspend
 
 
-@pytest.mark.xfail(strict=True, reason="the task's own scope takes over what the task was not told")
 @pytest.mark.parametrize("in_a_scope_of_its_own", [False, True])
 def test_it_is_told_although_another_one_cancels_it_first(run, in_a_scope_of_its_own):
     async def victim():

@@ -3,12 +3,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 from giambio_kernel import checkpoint, spawn_task
 
 
-@pytest.mark.xfail(strict=True, raises=RecursionError, reason="each shows the other")
 def test_tasks_that_wait_for_each_other_can_be_shown(run):
     async def wait_for_the_other(tasks, other):
         await tasks[other].join()

@@ -519,3 +519,10 @@ class TestManyWaiters:
             return letting_in
 
         assert run(cost, 10_000) == run(cost, 10)
+
+
+@pytest.mark.parametrize("make", [Queue, LifoQueue, PriorityQueue, giambio.ThreadQueue])
+@pytest.mark.parametrize("maxsize", [1.5, float("nan"), None, "3"])
+def test_a_size_that_is_no_whole_number_is_refused(make, maxsize):
+    with pytest.raises(TypeError, match="maxsize must be a whole number"):
+        make(maxsize)

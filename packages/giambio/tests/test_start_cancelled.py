@@ -3,14 +3,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 import giambio
 from giambio.testing import wait_all_tasks_blocked
-
-not_told_yet = pytest.mark.xfail(
-    strict=True, reason="the task's own scope takes over what the task was not told"
-)
 
 
 async def server(*, task_status):
@@ -18,7 +12,6 @@ async def server(*, task_status):
     task_status.started()
 
 
-@not_told_yet
 def test_a_timeout_around_the_pool_stops_it(run):
     async def main():
         with giambio.skip_after(1) as scope:
@@ -30,7 +23,6 @@ def test_a_timeout_around_the_pool_stops_it(run):
     run(main)
 
 
-@not_told_yet
 def test_a_pool_further_out_stops_it(run):
     async def start():
         async with giambio.create_pool() as pool:

@@ -37,7 +37,6 @@ def drain(receive_nowait):
         return items
 
 
-@pytest.mark.xfail(strict=True, reason="the item is taken before the thread is looked at")
 @pytest.mark.parametrize("kind", ["queue", "channel", "rendezvous"])
 def test_an_item_that_it_may_not_take_is_still_there_once(run, kind):
     async def main():
@@ -61,7 +60,6 @@ def test_an_item_that_it_may_not_take_is_still_there_once(run, kind):
     run(main)
 
 
-@pytest.mark.xfail(strict=True, reason="who waits is forgotten before the thread is looked at")
 def test_an_end_that_it_may_not_close_still_has_those_who_wait(run):
     async def main():
         sender, receiver = open_memory_channel(0)
@@ -73,3 +71,26 @@ def test_an_end_that_it_may_not_close_still_has_those_who_wait(run):
         sending.result()
 
     run(main)
+
+
+def test_a_lock_of_another_loop_is_refused_where_it_is_asked_for_and_its_owner_keeps_it(run):
+    refused = []
+
+    async def want(lock):
+        try:
+            async with lock:
+                pytest.fail("it is held")
+        except RuntimeError as error:
+            refused.append(str(error))
+
+    async def main():
+        lock = giambio.Lock()
+        async with lock:
+            thread = threading.Thread(target=giambio.run, args=(want, lock))
+            thread.start()
+            thread.join()
+        assert not lock.locked()
+
+    run(main)
+    assert "belongs to task 'main' of another loop" in refused[0]
+    assert "threading.Lock" in refused[0]

@@ -277,7 +277,7 @@ class AsyncScheduler(Loop):
             return
         if self._driven:
             raise RuntimeError("a loop cannot be closed by its own tasks; cancel the main task")
-        self._touch()
+        self.touch()
         try:
             self._root.cancel("the loop was closed")
             self._drive_to_end(may_raise_deadlock=True)
@@ -418,7 +418,7 @@ class AsyncScheduler(Loop):
         if running.get() is not self:
             try:
                 self._check_running()
-                self._touch()
+                self.touch()
             except RuntimeError:
                 coro.close()
                 raise
@@ -631,8 +631,15 @@ class AsyncScheduler(Loop):
         if self._inbox.calls:
             self._inbox.notify()
 
-    def _touch(self) -> None:
-        """Called before anything is changed from outside: check the thread, wake a host."""
+    def touch(self) -> None:
+        """Refuse another thread, and wake whoever hosts this loop. For primitives.
+
+        To be called before something is changed that tasks of this loop wait for, by what may be used
+        outside of them. `unpark` and `reschedule` do it themselves.
+
+        Raises:
+            RuntimeError: This is another thread than that of the loop.
+        """
         if threading.get_ident() != self._thread:
             raise RuntimeError(_OTHER_THREAD)
         if not self._driven and self._phase not in (_Phase.NEW, _Phase.CLOSED):

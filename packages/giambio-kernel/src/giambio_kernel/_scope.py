@@ -247,7 +247,7 @@ class CancelScope:
         self._deadline = deadline
         self._seconds = None
         if self._task is not None:
-            self._task.scheduler._touch()
+            self._task.scheduler.touch()
             refresh_due(self._task)
 
     @property
@@ -264,7 +264,7 @@ class CancelScope:
     def shield(self, shield: bool) -> None:
         self._shield = shield
         if self._task is not None:
-            self._task.scheduler._touch()
+            self._task.scheduler.touch()
             self._refresh()
 
     def cancel(self, reason: str | None = None) -> None:
@@ -277,7 +277,7 @@ class CancelScope:
         if self._cancel_called or (self._task is None and self._parent is not None):
             return
         if self._task is not None:
-            self._task.scheduler._touch()
+            self._task.scheduler.touch()
         self._request(reason, timed_out=False)
         if self._task is not None:
             self._refresh()

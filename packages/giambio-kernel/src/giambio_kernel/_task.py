@@ -116,7 +116,12 @@ class Task(Generic[T]):
         elif self._step is ended_failed:
             state = f"failed: {self.wake_error!r}"
         elif self.undo_wait is not None:
-            state = f"waiting on {self.waiting_on!r}"
+            waiting_on = self.waiting_on
+            # Not the whole of another task: tasks may wait for each other.
+            shown = (
+                f"<Task {waiting_on.name!r}>" if isinstance(waiting_on, Task) else repr(waiting_on)
+            )
+            state = f"waiting on {shown}"
         return f"<Task {self.name!r} {state}>"
 
     # What is seen from outside
@@ -261,7 +266,7 @@ class Task(Generic[T]):
         """
         if self._step in ENDED:
             return
-        self.scheduler._touch()
+        self.scheduler.touch()
         self._own_scope().cancel(reason)
 
     def _own_scope(self) -> CancelScope:
@@ -277,7 +282,9 @@ class Task(Generic[T]):
         own._parent = self._home
         own._task = self
         own._outer_due = INFINITY
-        own._effective = self._home._effective
+        # If a cancellation is just on its way down from there, this task will be told through it.
+        was_told = self.stopping if lowest is None else lowest._effective or lowest._shield
+        own._effective = self._home._effective and was_told
         if lowest is None:
             self._scope = own
         else:

@@ -133,7 +133,7 @@ def unpark(queue: WaitQueue, value: Any = None) -> Task[Any] | None:
         task, offer = queue.popitem()
         if get_running() is not task.scheduler:
             queue[task] = offer  # unless it may be woken from here
-            task.scheduler._touch()
+            task.scheduler.touch()
             del queue[task]
     else:
         for task in queue:  # noqa: B007
@@ -141,7 +141,7 @@ def unpark(queue: WaitQueue, value: Any = None) -> Task[Any] | None:
         else:
             return None
         if get_running() is not task.scheduler:
-            task.scheduler._touch()
+            task.scheduler.touch()
         del queue[task]
         if len(queue) > _LONG and next(_departures) % (8 * isqrt(len(queue)) | 1) == 0:
             _close_gap(queue)
@@ -206,7 +206,7 @@ def wake(queue: WaitQueue, value: Any) -> None:
     for task in queue:
         scheduler = task.scheduler
         if here is not scheduler:
-            scheduler._touch()
+            scheduler.touch()
         task.undo_wait = None
         task.wake_value = value
         scheduler.ready.append(task)

@@ -118,7 +118,7 @@ class Wakeup:
         self._scheduler = scheduler
         self._busy = busy
         self._closed = False
-        scheduler._touch()
+        scheduler.touch()
         scheduler._outside_waits += 1
         scheduler._busy_outside += busy
 
@@ -137,7 +137,7 @@ class Wakeup:
     def close(self) -> None:
         """Announce that no call will come any more. Closing twice is fine."""
         if not self._closed:
-            self._scheduler._touch()
+            self._scheduler.touch()
             self._closed = True
             self._scheduler._outside_waits -= 1
             self._scheduler._busy_outside -= self._busy

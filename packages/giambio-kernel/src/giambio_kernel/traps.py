@@ -240,7 +240,7 @@ def reschedule(
     """
     scheduler = task.scheduler
     if get_running() is not scheduler:
-        scheduler._touch()
+        scheduler.touch()
     if task.undo_wait is None:
         raise RuntimeError(f"{task!r} does not wait, so it cannot be rescheduled")
     task.undo_wait = None

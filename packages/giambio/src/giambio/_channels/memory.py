@@ -130,8 +130,8 @@ class _End(ClosedByWith, ClosedByAsyncWith, Generic[T]):
         """Tell the tasks that wait on this very end that it was closed."""
         for task in own:
             settle_task(task, waiting)
-            del waiting[task]
             reschedule(task, error=self._closed_error())
+            del waiting[task]
 
 
 class SendChannel(_End[T]):
@@ -207,7 +207,7 @@ class SendChannel(_End[T]):
         elif not channel.receivers:
             raise self._why_not()
         else:
-            raise WouldBlock("the channel is full")
+            raise WouldBlock("the channel is full" if channel.room else "nobody waits to receive")
 
     def _why_not(self) -> Exception:
         return self._closed_error() if self.closed else _broken_channel()
@@ -235,15 +235,15 @@ class SendChannel(_End[T]):
         """
         if self.closed:
             return
-        self._way = _SHUT
         channel = self._channel
         waiting = channel.senders_waiting
         self._wake_own(waiting, [task for task, (end, _) in waiting.items() if end is self])
-        channel.senders -= 1
-        if not channel.senders:
+        if channel.senders == 1:
             if selecting:
                 settle_all(channel.receivers_waiting)
             break_all(channel.receivers_waiting, _end_of_channel)
+        channel.senders -= 1
+        self._way = _SHUT
 
 
 class ReceiveChannel(_End[T]):
@@ -345,27 +345,28 @@ class ReceiveChannel(_End[T]):
         """
         if self.closed:
             return
-        self._way = _SHUT
         channel = self._channel
         waiting = channel.receivers_waiting
         self._wake_own(waiting, [task for task, end in waiting.items() if end is self])
-        channel.receivers -= 1
-        if not channel.receivers:
-            channel.items.clear()
-            channel.room = -1
+        if channel.receivers == 1:
             if selecting:
                 settle_all(channel.senders_waiting)
             break_all(channel.senders_waiting, _broken_channel)
+            channel.items.clear()
+            channel.room = -1
+        channel.receivers -= 1
+        self._way = _SHUT
 
 
 def _take(channel: _Channel[T]) -> T:
     """Take the first item, and let the first who waits to send take its place."""
     items, waiting = channel.items, channel.senders_waiting
     if waiting:
-        items.append(next(iter(waiting.values()))[1])
+        _, item = next(iter(waiting.values()))
         if selecting:
             settle(waiting)
         unpark(waiting)
+        items.append(item)
     return items.popleft()
 
 

@@ -49,6 +49,12 @@ class QueueStatistics(NamedTuple):
     """Whether nothing more can be put."""
 
 
+def check_maxsize(maxsize: int) -> None:
+    """Refuse what would hold another number of items than it says."""
+    if not isinstance(maxsize, int):
+        raise TypeError(f"maxsize must be a whole number, not {maxsize!r}; zero sets no limit")
+
+
 class _Store(Protocol[T]):
     """Where the items of a queue are, named as in a deque, which is the fastest."""
 
@@ -67,6 +73,9 @@ class Queue(ClosedByWith, Generic[T]):
     Args:
         maxsize: How many items it holds; putting more waits. Zero or less sets no limit, which lets
             a slow consumer fill the memory.
+
+    Raises:
+        TypeError: *maxsize* is not a whole number.
     """
 
     __slots__ = (
@@ -84,6 +93,7 @@ class Queue(ClosedByWith, Generic[T]):
     _unfinished: int
 
     def __init__(self, maxsize: int = 0) -> None:
+        check_maxsize(maxsize)
         self._maxsize = max(0, maxsize)
         self._room = maxsize if maxsize > 0 else INFINITY
         self._items = deque()
@@ -199,10 +209,7 @@ class Queue(ClosedByWith, Generic[T]):
             yield from replenish().__await__()
         item: T
         if self._items:
-            item = self._items.popleft()
-            if self._putters:
-                self._let_in()
-            return item
+            return self._swap() if self._putters else self._items.popleft()
         if self._closed:
             raise self._end()
         enqueue(self._getters, self)
@@ -220,17 +227,16 @@ class Queue(ClosedByWith, Generic[T]):
             EndOfChannel: The queue is closed and empty.
         """
         if self._items:
-            item = self._items.popleft()
-            if self._putters:
-                self._let_in()
-            return item
+            return self._swap() if self._putters else self._items.popleft()
         if self._closed:
             raise self._end()
         raise WouldBlock(f"{self!r} is empty")
 
-    def _let_in(self) -> None:
-        """Give the free place to the item of the task that has waited longest to put it."""
+    def _swap(self) -> T:
+        """Take the first item, and give its place to the one that has waited longest to be put."""
         putters = self._putters
+        next(iter(putters)).scheduler.touch()  # before anything has happened
+        first = self._items.popleft()
         while putters:
             task, item = next(iter(putters.items()))
             if selecting:
@@ -245,6 +251,7 @@ class Queue(ClosedByWith, Generic[T]):
                 self._unfinished += 1
                 unpark(putters)
                 break
+        return first
 
     def __aiter__(self) -> Self:
         return self

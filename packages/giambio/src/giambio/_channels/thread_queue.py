@@ -32,6 +32,7 @@ from giambio_kernel import (
 )
 
 from .blocking_side import BlockingSide
+from .queues import check_maxsize
 
 T = TypeVar("T")
 
@@ -72,6 +73,9 @@ class ThreadQueue(ClosedByWith, Generic[T]):
     Args:
         maxsize: How many items it holds; putting more waits. Zero or less sets no limit.
 
+    Raises:
+        TypeError: *maxsize* is not a whole number.
+
     Attributes:
         blocking: What threads use.
     """
@@ -83,6 +87,7 @@ class ThreadQueue(ClosedByWith, Generic[T]):
     )  # fmt: skip
 
     def __init__(self, maxsize: int = 0) -> None:
+        check_maxsize(maxsize)
         self._maxsize = max(0, maxsize)
         self._mutex = threading.Lock()
         self._not_empty = threading.Condition(self._mutex)

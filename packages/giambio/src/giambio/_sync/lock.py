@@ -107,6 +107,8 @@ class Lock:
                 return
         if self._owner is scheduler.current:
             self._refuse_twice(self._owner)
+        if self._owner.scheduler is not scheduler:
+            self._refuse_other_loop(self._owner)
         if not self.wait_queue and self._owner.done():
             raise self._broken()
         task = yield self
@@ -120,7 +122,7 @@ class Lock:
         because here the lock has to watch for the end of the task.
 
         Raises:
-            RuntimeError: The current task holds it.
+            RuntimeError: The current task holds it, or one of another loop.
             ResourceBroken: The task that held it has ended without releasing it.
 
         Checkpoint: always. If it raises, the lock was not acquired.
@@ -176,6 +178,12 @@ class Lock:
 
     def _refuse_twice(self, task: Task[Any]) -> NoReturn:
         raise RuntimeError(f"task {task.name!r} already holds {self!r}; it would wait for itself")
+
+    def _refuse_other_loop(self, owner: Task[Any]) -> NoReturn:
+        raise RuntimeError(
+            f"{self!r} belongs to task {owner.name!r} of another loop, which could not hand it over; "
+            "between threads use threading.Lock"
+        )
 
     def _refuse_release(self) -> NoReturn:
         task = current_task()
