@@ -54,9 +54,8 @@ class ConnectingSocket(SocketBase):
         half made is of no use.
         """
         handle = self._start_writing()
-        if self.socket.type == _stdlib.SOCK_STREAM and self._is_connected():
-            # Linux would let this pass once after a connection was waited for, and remain there.
-            raise self._explained(OSError(errno.EISCONN, f"{self!r} is connected already"))
+        if self.socket.type == _stdlib.SOCK_STREAM:
+            self._refuse_if_connected()
         self._sender = current_task()
         try:
             address = await resolve_address(self.socket, address)
@@ -67,6 +66,14 @@ class ConnectingSocket(SocketBase):
             raise
         finally:
             self._sender = None
+
+    def _refuse_if_connected(self) -> None:
+        # Linux would let it pass once after a connection was waited for, and remain where it is.
+        try:
+            self.socket.getpeername()
+        except OSError:
+            return
+        raise self._explained(OSError(errno.EISCONN, f"{self!r} is connected already"))
 
     async def _connect_resolved(self, handle: IOHandle, address: Any) -> None:
         pause = 0.001
