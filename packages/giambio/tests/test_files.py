@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 import pathlib
@@ -197,6 +198,10 @@ class TestPath:
             assert await path.read_text("latin-1") == "grüß\n"
             assert await path.write_bytes(b"bytes") == 5
             assert await path.read_bytes() == b"bytes"
+            await path.write_bytes(b"line\r\n")
+            assert await path.read_text() == "line\n"
+            assert await path.read_text(newline="") == "line\r\n"
+            await path.write_bytes(b"bytes")
             async with await path.open("a") as file:
                 await file.write("!")
             async with await path.open("rb") as file:
@@ -216,7 +221,12 @@ class TestPath:
             link = path.with_name("link")
             await link.symlink_to(path)
             assert await path.exists() and await path.is_file() and await link.is_symlink()
-            assert await Path(tmp_path).is_dir()
+            assert await Path(tmp_path).is_dir() and not await path.is_dir()
+            folder_link = path.with_name("folder link")
+            await folder_link.symlink_to(tmp_path)
+            for question in (path.is_file, link.is_file, folder_link.is_dir):
+                follows, does_not = await question(), await question(follow_symlinks=False)
+                assert (follows, does_not) == (True, question == path.is_file)
             assert (await path.stat()).st_size == 0
             assert (await link.stat()).st_ino == (await path.stat()).st_ino
             assert (await link.lstat()).st_ino != (await path.stat()).st_ino
@@ -229,6 +239,9 @@ class TestPath:
                 assert await getattr(path, question)() is False
             if sys.version_info >= (3, 12):
                 assert not await path.is_junction()
+            if sys.version_info >= (3, 13):
+                assert await link.owner(follow_symlinks=False) == owner
+                assert await link.group(follow_symlinks=False) == group
             await path.unlink()
             await path.unlink(missing_ok=True)
             assert not await link.exists()
@@ -346,11 +359,42 @@ class TestPath:
         run(main)
 
     def test_nothing_that_pathlib_does_is_forgotten(self):
-        """Except what only newer versions have."""
-        newer = {"copy", "copy_into", "move", "move_into", "info", "from_uri"}
-        deprecated = {"link_to"}
+        """Except what is deprecated, and ``info``, whose questions would be asked in the loop."""
         theirs = {name for name in dir(pathlib.Path) if not name.startswith("_")}
-        assert theirs - newer - deprecated <= set(dir(Path))
+        assert theirs - {"link_to", "info"} <= set(dir(Path))
+
+    def test_nor_is_an_argument_that_it_takes(self):
+        for name in dir(pathlib.Path):
+            theirs, ours = getattr(pathlib.Path, name), getattr(Path, name, None)
+            if name.startswith("_") or not (callable(theirs) and callable(ours)):
+                continue
+            parameters = inspect.signature(ours).parameters
+            if inspect.Parameter.VAR_KEYWORD in {each.kind for each in parameters.values()}:
+                continue
+            assert set(inspect.signature(theirs).parameters) <= set(parameters), name
+
+    @pytest.mark.skipif(sys.version_info < (3, 13), reason="a method since Python 3.13")
+    def test_one_is_made_of_a_uri(self):
+        path = Path.from_uri("file:///some/where")
+        assert type(path) is Path and path == Path("/some/where")
+
+    @pytest.mark.skipif(sys.version_info < (3, 14), reason="methods since Python 3.14")
+    def test_copying_and_moving(self, run, tmp_path):
+        async def main():
+            path = Path(tmp_path) / "file"
+            await path.write_text("content")
+            folder = Path(tmp_path) / "folder"
+            await folder.mkdir()
+            copy = await path.copy(folder / "copy")
+            assert type(copy) is Path and copy == folder / "copy"
+            assert await copy.read_text() == await path.read_text() == "content"
+            assert await path.copy_into(folder) == folder / "file"
+            moved = await folder.move(path.with_name("moved"))
+            assert type(moved) is Path and not await folder.exists()
+            assert await (moved / "copy").move_into(tmp_path) == path.with_name("copy")
+            assert [entry.name async for entry in moved.iterdir()] == ["file"]
+
+        run(main)
 
 
 class TestTemporary:

@@ -71,13 +71,13 @@ class Path(_PurePath):
         """Whether there is such a file or folder."""
         return await run_in_thread(os.path.exists if follow_symlinks else os.path.lexists, self)
 
-    async def is_file(self) -> bool:
+    async def is_file(self, *, follow_symlinks: bool = True) -> bool:
         """Whether it is a regular file, or a link to one."""
-        return await self._do(pathlib.Path.is_file)
+        return await run_in_thread(_is, os.path.isfile, self, follow_symlinks)
 
-    async def is_dir(self) -> bool:
+    async def is_dir(self, *, follow_symlinks: bool = True) -> bool:
         """Whether it is a folder, or a link to one."""
-        return await self._do(pathlib.Path.is_dir)
+        return await run_in_thread(_is, os.path.isdir, self, follow_symlinks)
 
     async def is_symlink(self) -> bool:
         """Whether it is a symbolic link."""
@@ -103,13 +103,19 @@ class Path(_PurePath):
         """Whether it is a character device."""
         return await self._do(pathlib.Path.is_char_device)
 
-    async def owner(self) -> str:
-        """Return the name of the user that it belongs to."""
-        return await self._do(pathlib.Path.owner)
+    async def owner(self, **options: bool) -> str:
+        """Return the name of the user that it belongs to.
 
-    async def group(self) -> str:
-        """Return the name of the group that it belongs to."""
-        return await self._do(pathlib.Path.group)
+        Args:
+            **options: ``follow_symlinks``, which `pathlib.Path.owner` takes since Python 3.13.
+        """
+        owner: Callable[..., str] = pathlib.Path.owner
+        return await self._do(owner, **options)
+
+    async def group(self, **options: bool) -> str:
+        """Return the name of the group that it belongs to. See `owner`."""
+        group: Callable[..., str] = pathlib.Path.group
+        return await self._do(group, **options)
 
     async def samefile(self, other_path: StrPath) -> bool:
         """Whether *other_path* leads to the same file."""
@@ -225,9 +231,14 @@ class Path(_PurePath):
         """Return all that is in the file."""
         return await self._do(pathlib.Path.read_bytes)
 
-    async def read_text(self, encoding: str | None = None, errors: str | None = None) -> str:
+    async def read_text(
+        self,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> str:
         """Return all that is in the file, as text."""
-        return await self._do(pathlib.Path.read_text, encoding, errors)
+        return await run_in_thread(_read_text, self, encoding, errors, newline)
 
     async def write_bytes(self, data: bytes | bytearray | memoryview) -> int:
         """Make *data* all that is in the file, and return its size."""
@@ -284,11 +295,46 @@ class Path(_PurePath):
         """Open the file: ``async with await path.open() as file``. See `giambio.open_file`."""
         return await open_file(self, mode, buffering, encoding, errors, newline)
 
+    # What pathlib has in newer versions of Python only
+
     if sys.version_info >= (3, 12):
 
         async def is_junction(self) -> bool:
             """Whether it is a junction of Windows."""
             return await self._do(pathlib.Path.is_junction)
+
+    if sys.version_info >= (3, 13):
+
+        @classmethod
+        def from_uri(cls, uri: str) -> Self:
+            """Return the path that a URI beginning with ``file:`` stands for."""
+            return cls(pathlib.Path.from_uri(uri))
+
+    if sys.version_info >= (3, 14):
+
+        async def copy(self, target: StrPath, **options: bool) -> Self:
+            """Copy it, with all that is in it, and return the copy.
+
+            Args:
+                target: Where to.
+                **options: ``follow_symlinks`` and ``preserve_metadata``, as for `pathlib.Path.copy`.
+            """
+            copy: Callable[..., StrPath] = pathlib.Path.copy
+            # As a string, or pathlib would ask the target to do its part.
+            return self._new(await self._do(copy, os.fspath(target), **options))
+
+        async def copy_into(self, target_dir: StrPath, **options: bool) -> Self:
+            """Copy it into a folder, and return the copy. See `copy`."""
+            copy_into: Callable[..., StrPath] = pathlib.Path.copy_into
+            return self._new(await self._do(copy_into, os.fspath(target_dir), **options))
+
+        async def move(self, target: StrPath) -> Self:
+            """Move it, also to another file system, and return where it is then."""
+            return self._new(await self._do(pathlib.Path.move, os.fspath(target)))
+
+        async def move_into(self, target_dir: StrPath) -> Self:
+            """Move it into a folder, and return where it is then. See `move`."""
+            return self._new(await self._do(pathlib.Path.move_into, os.fspath(target_dir)))
 
     def _new(self, path: StrPath) -> Self:
         return type(self)(path)
@@ -304,6 +350,17 @@ class Path(_PurePath):
         **kwargs: P.kwargs,
     ) -> T:
         return await run_in_thread(partial(method, pathlib.Path(self), *args, **kwargs))
+
+
+def _is(kind: Callable[[Path], bool], path: Path, follow_symlinks: bool) -> bool:
+    return kind(path) and (follow_symlinks or not os.path.islink(path))
+
+
+def _read_text(path: Path, encoding: str | None, errors: str | None, newline: str | None) -> str:
+    if newline is None:
+        return pathlib.Path(path).read_text(encoding, errors)
+    with open(path, encoding=encoding, errors=errors, newline=newline) as file:
+        return file.read()
 
 
 class _Fetch(Generic[T]):
