@@ -96,6 +96,7 @@ def test_forms_of_the_length(run):
                 {"prefix": 9},
                 {"limit": 0},
                 {"prefix": 1, "limit": 256},
+                {"byteorder": "middle"},
             ):
                 with pytest.raises(ValueError):
                     LengthPrefixedStream(left, **options)
@@ -118,6 +119,9 @@ def test_forms_of_the_delimiter(run):
                 await framed.send(bytes(11))
             with pytest.raises(ValueError, match="empty"):
                 DelimitedStream(left, b"")
+            for no_bytes in ("\n", 10, None):
+                with pytest.raises(TypeError, match="must be bytes, not"):
+                    DelimitedStream(left, no_bytes)
 
     run(main)
 

@@ -105,7 +105,7 @@ class LengthPrefixedStream(FramedStream):
         limit: How long a message may be, in bytes; 1 MiB by default, or what the number can tell.
 
     Raises:
-        ValueError: A number is out of range.
+        ValueError: A number is out of range, or *byteorder* something else.
     """
 
     __slots__ = ("_byteorder", "_prefix", "_size")
@@ -123,6 +123,8 @@ class LengthPrefixedStream(FramedStream):
     ) -> None:
         if not 1 <= prefix <= 8:
             raise ValueError(f"prefix must be from 1 to 8, not {prefix!r}")
+        if byteorder not in ("big", "little"):
+            raise ValueError(f"byteorder must be 'big' or 'little', not {byteorder!r}")
         most = (1 << 8 * prefix) - 1
         if limit is None:
             limit = min(1 << 20, most)
@@ -173,12 +175,15 @@ class DelimitedStream(FramedStream):
         limit: How long a message may be, in bytes, without the delimiter.
 
     Raises:
+        TypeError: *delimiter* is not bytes.
         ValueError: *delimiter* is empty, or *limit* less than 1.
     """
 
     __slots__ = ("_delimiter",)
 
     def __init__(self, stream: Stream, delimiter: bytes = b"\n", *, limit: int = 65536) -> None:
+        if not isinstance(delimiter, bytes):
+            raise TypeError(f"the delimiter must be bytes, not {delimiter!r}")
         if not delimiter:
             raise ValueError("the delimiter must not be empty")
         super().__init__(stream, limit)
