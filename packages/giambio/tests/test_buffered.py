@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 import pytest
 
 import giambio
-from giambio import BufferedStream, ResourceBusy, TextStream
+from giambio import BufferedStream, ResourceBusy, ResourceClosed, TextStream
 from giambio.exceptions import DelimiterNotFound, IncompleteRead
 from giambio.testing import (
     assert_checkpoints,
@@ -290,6 +291,26 @@ class TestStream:
 
         async def anext(lines):
             await lines.__anext__()
+
+        run(main)
+
+    @pytest.mark.parametrize("how", ["close", "aclose"])
+    @pytest.mark.parametrize("cls", [BufferedStream, TextStream])
+    def test_what_has_come_is_not_given_out_once_it_is_closed(self, run, stream_of, cls, how):
+        async def main():
+            stream = await stream_of(b"line\nanother line\n", cls)
+            lines = stream.lines()
+            await anext(lines)
+            await getattr(stream, how)()
+            operations = [stream.receive, lines.__anext__]
+            if cls is BufferedStream:
+                operations += [
+                    partial(stream.receive_exactly, 1),
+                    partial(stream.receive_until, b"\n"),
+                ]
+            for operation in operations:
+                with pytest.raises(ResourceClosed, match="Stream at .* is closed"):
+                    await operation()
 
         run(main)
 

@@ -93,7 +93,7 @@ class BufferedStream(StreamWrapper):
     def __init__(self, stream: ReceiveStream, *, initial: bytes = b"", limit: int = 65536) -> None:
         if limit < 1:
             raise ValueError(f"limit must be at least 1, not {limit!r}")
-        self.stream = stream
+        super().__init__(stream)
         self.limit = limit
         self._data = initial
         self._pos = 0
@@ -283,6 +283,7 @@ class BufferedStream(StreamWrapper):
             self._reader = None
 
     def _start(self) -> None:
+        self._check_open()
         if self._reader is not None:
             raise ResourceBusy(f"task {self._reader.name!r} already reads from {self!r}")
         self._reader = current_task()

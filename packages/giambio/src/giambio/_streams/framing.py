@@ -37,7 +37,7 @@ class FramedStream(StreamWrapper):
     def __init__(self, stream: Stream, limit: int) -> None:
         if limit < 1:
             raise ValueError(f"limit must be at least 1, not {limit!r}")
-        self.stream = stream if isinstance(stream, BufferedStream) else BufferedStream(stream)
+        super().__init__(stream if isinstance(stream, BufferedStream) else BufferedStream(stream))
         self.limit = limit
         self._lock = Lock()
         # Whether half a message was sent.

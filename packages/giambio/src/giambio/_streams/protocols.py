@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, runtime_checkable
 
 from giambio._sockets.base import DONE
+from giambio.exceptions import ResourceClosed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -111,12 +112,19 @@ class TakesLeave:
 class StreamWrapper(TakesLeave):
     """What has another stream, and is closed with it."""
 
-    __slots__ = ("__weakref__", "stream")
+    __slots__ = ("__weakref__", "_closed", "stream")
 
     stream: ReceiveStream
+    # What is kept here is not given out any more, either.
+    _closed: bool
+
+    def __init__(self, stream: ReceiveStream) -> None:
+        self.stream = stream
+        self._closed = False
 
     def close(self) -> Awaitable[None]:
         """Close the stream below, at once; the result may be awaited."""
+        self._closed = True
         return self.stream.close()
 
     async def aclose(self) -> None:
@@ -124,7 +132,12 @@ class StreamWrapper(TakesLeave):
 
         Checkpoint: always. It is closed also if it raises `CancelledError`.
         """
+        self._closed = True
         await self.stream.aclose()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ResourceClosed(f"{self!r} is closed")
 
 
 S = TypeVar("S", bound=SendStream)

@@ -68,7 +68,7 @@ class TextStream(StreamWrapper):
         self._decoder = codecs.getincrementaldecoder(encoding)(errors)
         # With a state, because some encodings begin with a mark, which must not be repeated.
         self._encoder = codecs.getincrementalencoder(encoding)(errors)
-        self.stream = stream
+        super().__init__(stream)
         self.encoding = encoding
         self.errors = errors
         self.limit = limit
@@ -185,6 +185,7 @@ class TextStream(StreamWrapper):
         return taken
 
     def _start(self) -> None:
+        self._check_open()
         if self._reader is not None:
             raise ResourceBusy(f"task {self._reader.name!r} already reads from {self!r}")
         self._reader = current_task()
