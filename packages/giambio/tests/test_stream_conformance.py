@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import socket as stdlib
 import tempfile
 from typing import NamedTuple
 
@@ -17,13 +18,16 @@ import pytest
 import giambio
 from giambio import (
     BufferedStream,
+    DelimitedStream,
     HalfCloseableStream,
+    LengthPrefixedStream,
     ReceiveStream,
     ResourceBusy,
     ResourceClosed,
     SendStream,
     StapledStream,
     Stream,
+    TextStream,
     TLSStream,
     socket,
 )
@@ -239,6 +243,16 @@ def test_it_is_a_stream(on_pair, kind):
             assert isinstance(left, protocol)
 
     on_pair(main)
+
+
+@pytest.mark.parametrize(
+    "cls", [BufferedStream, TextStream, LengthPrefixedStream, DelimitedStream, TLSStream]
+)
+def test_what_is_none_is_refused_where_it_is_given(cls):
+    with stdlib.socket() as sock:
+        for none in (sock, 5, None):
+            with pytest.raises(TypeError, match=r"expected a stream, not .*wrap_socket"):
+                cls(none)
 
 
 def test_all_bytes_come_in_order_and_then_the_end_for_ever(on_pair, kind):

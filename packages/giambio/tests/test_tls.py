@@ -197,6 +197,8 @@ class TestSession:
                 TLSStream(left)
             with pytest.raises(ssl.SSLError):
                 TLSStream(left, contexts[1], server_hostname="giambio.test")
+            with pytest.raises(TypeError, match="must be an ssl.SSLContext, not 'x'"):
+                TLSStream(left, "x")
             assert TLSStream(left, server_hostname="x").context.verify_mode == ssl.CERT_REQUIRED
 
         run(main)

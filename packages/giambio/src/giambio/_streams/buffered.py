@@ -72,6 +72,7 @@ class BufferedStream(StreamWrapper):
             time, is buffered for them.
 
     Raises:
+        TypeError: *stream* is none.
         ValueError: *limit* is less than 1.
 
     Attributes:

@@ -105,6 +105,7 @@ class LengthPrefixedStream(FramedStream):
         limit: How long a message may be, in bytes; 1 MiB by default, or what the number can tell.
 
     Raises:
+        TypeError: *stream* is none.
         ValueError: A number is out of range, or *byteorder* something else.
     """
 
@@ -175,7 +176,7 @@ class DelimitedStream(FramedStream):
         limit: How long a message may be, in bytes, without the delimiter.
 
     Raises:
-        TypeError: *delimiter* is not bytes.
+        TypeError: *stream* is none, or *delimiter* not bytes.
         ValueError: *delimiter* is empty, or *limit* less than 1.
     """
 

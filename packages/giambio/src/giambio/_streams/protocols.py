@@ -109,6 +109,18 @@ class TakesLeave:
         await self.aclose()
 
 
+def check_stream(stream: object) -> None:
+    """Refuse what is no stream, for neither direction, where it is given and not where it is used.
+
+    Raises:
+        TypeError: It is none.
+    """
+    if not (hasattr(stream, "receive") or hasattr(stream, "send_all")):
+        raise TypeError(
+            f"expected a stream, not {stream!r}; giambio.wrap_socket() makes one of a socket"
+        )
+
+
 class StreamWrapper(TakesLeave):
     """What has another stream, and is closed with it."""
 
@@ -119,6 +131,7 @@ class StreamWrapper(TakesLeave):
     _closed: bool
 
     def __init__(self, stream: ReceiveStream) -> None:
+        check_stream(stream)
         self.stream = stream
         self._closed = False
 

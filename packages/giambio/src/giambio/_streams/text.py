@@ -30,6 +30,7 @@ class TextStream(StreamWrapper):
         limit: How long, in characters, `lines` lets a line become.
 
     Raises:
+        TypeError: *stream* is none.
         LookupError: The encoding, or the way to treat errors, is not known.
         ValueError: *limit* is less than 1.
 

@@ -17,6 +17,7 @@ import ssl
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from giambio._sockets.tls_facts import TLSFacts
+from giambio._streams.protocols import check_stream
 from giambio._sync.lock import Lock
 from giambio._timeouts import skip_after
 from giambio.exceptions import ConnectionBroken, ResourceBusy, ResourceClosed
@@ -77,10 +78,13 @@ class TLSBase(TLSFacts):
         session: ssl.SSLSession | None,
         suppress_ragged_eofs: bool,
     ) -> None:
+        check_stream(transport)
         if context is None:
             if server_side:
                 raise ValueError("a server needs a context, with its certificate")
             context = ssl.create_default_context()
+        if not hasattr(context, "wrap_bio"):
+            raise TypeError(f"context must be an ssl.SSLContext, not {context!r}")
         if not server_side and context.check_hostname and server_hostname is None:
             # A socket of the ssl module says this by itself; an object in memory checks nothing then.
             raise ValueError("the context checks the name of the server: server_hostname is needed")

@@ -52,7 +52,9 @@ class TLSStream(TakesLeave, TLSBase):
         suppress_ragged_eofs: Whether an end that was not announced is an end like any other.
 
     Raises:
-        ValueError: The context is for the other side, or asks for a name that is not given.
+        TypeError: *transport* is no stream, or *context* none of the `ssl` module.
+        ValueError: The context asks for a name that is not given, or there must be one.
+        ssl.SSLError: The context is for the other side.
 
     Attributes:
         transport: The stream below.
