@@ -399,6 +399,19 @@ class TestPipes:
         receive.close()
 
 
+@pytest.fixture
+def terminal():
+    """Return the two ends of a terminal: ours, which shows and types, and that of a program."""
+    master, slave = pty.openpty()
+    attributes = termios.tcgetattr(slave)
+    attributes[3] &= ~termios.ECHO
+    attributes[1] &= ~termios.OPOST
+    termios.tcsetattr(slave, termios.TCSANOW, attributes)
+    yield master, slave
+    os.close(master)
+    os.close(slave)
+
+
 class TestStandardStreams:
     def test_descriptors_remain_open_and_blocking(self, run):
         read_fd, write_fd = os.pipe()
@@ -414,12 +427,8 @@ class TestStandardStreams:
         os.close(read_fd)
         os.close(write_fd)
 
-    def test_waiting_for_a_terminal_can_be_cancelled(self, run):
-        master, slave = pty.openpty()
-        attributes = termios.tcgetattr(slave)
-        attributes[3] &= ~termios.ECHO
-        attributes[1] &= ~termios.OPOST
-        termios.tcsetattr(slave, termios.TCSANOW, attributes)
+    def test_waiting_for_a_terminal_can_be_cancelled(self, run, terminal):
+        master, slave = terminal
 
         async def main():
             async with StandardInput(slave) as receive, StandardOutput(slave) as send:
@@ -431,11 +440,72 @@ class TestStandardStreams:
                 await send.send_all(b"answer")
                 assert os.read(master, 100) == b"answer"
 
-        try:
-            run(main)
-        finally:
-            os.close(master)
-            os.close(slave)
+        run(main)
+
+    def test_a_terminal_that_shows_little_at_a_time_does_not_stop_the_loop(self, run, terminal):
+        master, slave = terminal
+        shown = bytearray()
+
+        async def main():
+            with CancelScope() as scope:
+                async with giambio.create_pool() as pool:
+                    pool.spawn(send)
+                    for size in (1, 10, 100, 1000):
+                        await giambio.sleep(1)
+                        shown.extend(os.read(master, size))
+                    scope.cancel()
+            assert os.get_blocking(slave)
+
+        async def send():
+            try:
+                await StandardOutput(slave).send_all(LARGE)
+            except giambio.CancelledError as error:
+                os.set_blocking(master, False)
+                while len(shown) < error.bytes_sent:
+                    shown.extend(os.read(master, 65536))
+                raise
+
+        run(main)
+        assert len(shown) > 1111 and shown == LARGE[: len(shown)]
+
+    def test_a_line_end_that_finds_room_for_half_of_it_is_tried_again(
+        self, run, terminal, monkeypatch
+    ):
+        master, slave = terminal
+        write, attempts = os.write, []
+
+        def stand_in(*args):
+            attempts.append(giambio.clock())
+            if len(attempts) < 3:
+                raise BlockingIOError
+            return write(*args)
+
+        async def main():
+            await StandardOutput(slave).send_all(b"x")
+
+        monkeypatch.setattr(os, "write", stand_in)
+        run(main)
+        assert os.read(master, 2) == b"x"
+        assert attempts[0] < attempts[1] < attempts[2]
+
+    @pytest.mark.parametrize("reason", ["not ours", "other end"])
+    def test_a_terminal_that_cannot_be_opened_is_written_to_in_a_thread(
+        self, run, terminal, monkeypatch, reason
+    ):
+        ours, theirs = terminal
+
+        def refuse(*args):
+            raise PermissionError
+
+        if reason == "not ours":
+            monkeypatch.setattr(os, "open", refuse)
+            ours, theirs = theirs, ours
+
+        async def main():
+            await StandardOutput(ours).send_all(b"x\n")
+            assert os.read(theirs, 10) == b"x\n"
+
+        run(main)
 
     def test_files_are_read_and_written_all_the_same(self, run, tmp_path):
         """As in ``program <file >other``."""

@@ -4,8 +4,9 @@
 These descriptors are shared with others: the shell, the program at the other end of the pipeline, the
 next one in the same terminal. So they are not made non-blocking, which would hold for all of them. A
 read is done when the system says that there is something, and then does not wait; a write likewise, of so
-little that POSIX promises room for it. What cannot be waited for is a file or the like, where nothing
-takes long: that is read and written in a thread.
+little that POSIX promises room for it. Of terminals it promises nothing: these are opened anew for writing,
+which makes them non-blocking for nobody else. What cannot be waited for is a file or the like, where
+nothing takes long: that is read and written in a thread.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from giambio_kernel import (
     Task,
     current_task,
     notify_closing,
+    sleep,
     wait_readable,
     wait_writable,
 )
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 
 # How much can be written to a pipe that has any room at all, in bytes. Source: POSIX, <limits.h>.
 _ATOMIC: int = getattr(select, "PIPE_BUF", 512)
+# How long to wait, in seconds, when there is room and it does not suffice: a terminal may have it for one
+# character, and the end of a line takes two.
+_PAUSE = 0.01
 
 
 def open_stdin() -> StandardInput:
@@ -220,13 +225,16 @@ class StandardOutput(_Standard):
         """
         self._begin()
         sent = 0
+        fd: int | None = self._fd
         try:
             with memoryview(data).cast("B") as view:
-                while await self._ready(wait_writable):
+                if os.isatty(self._fd):
+                    fd = _open_terminal_anew(self._fd)
+                while fd is not None and await self._ready(wait_writable):
                     try:
-                        sent += os.write(self._fd, view[sent : sent + _ATOMIC])
+                        sent += os.write(fd, view[sent : sent + _ATOMIC])
                     except BlockingIOError:
-                        pass  # somebody has made it non-blocking, and somebody was faster
+                        await sleep(_PAUSE)  # or others have made it so, and were faster
                     if sent == len(view):
                         return
                 while True:
@@ -237,4 +245,17 @@ class StandardOutput(_Standard):
             error.bytes_sent = sent  # type: ignore[attr-defined]
             raise
         finally:
+            if fd is not None and fd != self._fd:
+                os.close(fd)
             self._user = None
+
+
+def _open_terminal_anew(fd: int) -> int | None:
+    """Return another descriptor for a terminal, which does not block; None if there can be none."""
+    try:
+        name = os.ttyname(fd)
+        if name == "/dev/ptmx":
+            return None  # the other end of one, of which opening it makes a new one
+        return os.open(name, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError:  # it belongs to another user, for example
+        return None
