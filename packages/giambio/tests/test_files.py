@@ -14,7 +14,15 @@ import threading
 import pytest
 
 import giambio
-from giambio import CancelScope, Path, TemporaryDirectory, open_file, open_temporary_file, wrap_file
+from giambio import (
+    AsyncFile,
+    CancelScope,
+    Path,
+    TemporaryDirectory,
+    open_file,
+    open_temporary_file,
+    wrap_file,
+)
 from giambio.testing import assert_checkpoints, cancel_sweep
 
 
@@ -47,9 +55,26 @@ class TestFile:
                 assert buffer == b"78"
                 assert await file.truncate(4) == 4
                 await file.seek(0)
+                assert await file.readinto1(buffer) == 2
+                assert buffer == b"01"
+                await file.seek(0)
                 assert await file.read() == b"0123"
+            async with await open_file(tmp_path / "file", "rb", buffering=0) as file:
+                assert await file.readall() == b"0123"
 
         run(main)
+
+    @pytest.mark.parametrize(("mode", "buffering"), [("r", -1), ("rb", -1), ("w+b", -1), ("rb", 0)])
+    def test_no_method_of_the_standard_ones_is_forgotten(self, tmp_path, mode, buffering):
+        """Except those that take the file apart."""
+        (tmp_path / "file").touch()
+        with open(tmp_path / "file", mode, buffering) as file:
+            theirs = {
+                name
+                for name in dir(file)
+                if not name.startswith("_") and callable(getattr(file, name))
+            }
+        assert theirs - {"detach", "reconfigure"} <= set(dir(AsyncFile))
 
     def test_lines_are_iterated_over(self, run, tmp_path):
         (tmp_path / "file").write_text("a\nb\nc")

@@ -195,6 +195,16 @@ class AsyncFile(Generic[AnyStr]):
         count: int = await self._do(self._special("readinto"), buffer)
         return count
 
+    async def readinto1(self, buffer: WriteableBuffer) -> int:
+        """As `readinto`, with at most one call of the system; see `io.BufferedIOBase.readinto1`."""
+        count: int = await self._do(self._special("readinto1"), buffer)
+        return count
+
+    async def readall(self) -> bytes:
+        """Read up to the end of an unbuffered file; see `io.RawIOBase.readall`."""
+        data: bytes = await self._do(self._special("readall"))
+        return data
+
     async def peek(self, size: int = 0) -> bytes:
         """Return bytes without going past them; see `io.BufferedReader.peek`."""
         data: bytes = await self._do(self._special("peek"), size)
