@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from functools import partial
 from subprocess import DEVNULL, PIPE, STDOUT
@@ -22,6 +23,7 @@ from giambio import (
 )
 from giambio._processes.exit_watch import ExitWatch
 from giambio._processes.group import ProcessGroup, _processes
+from giambio.socket import socketpair
 from giambio.testing import assert_checkpoints, cancel_sweep, wait_all_tasks_blocked
 
 LARGE = os.urandom(1 << 20)
@@ -500,6 +502,28 @@ class TestOpenProcess:
                 await send.send_all(b"x")
                 assert await process.stdout.receive() == b"x"
                 send.close()
+
+        run(main)
+
+    def test_so_is_a_socket(self, run):
+        async def main():
+            here, there = socketpair()
+            command = [sys.executable, "-c", "import os; print(os.get_blocking(0), flush=True)"]
+            async with here, open_process(command, stdin=there, stdout=there):
+                assert there.closed
+                assert await giambio.BufferedStream(here).receive_until(b"\n") == b"True"
+
+        run(main)
+
+    def test_a_listening_socket_keeps_its_file(self, run, tmp_path):
+        path = str(tmp_path / "s")
+
+        async def main():
+            listener = await giambio.open_unix_listener(path)
+            async with open_process(["sleep", "1000"], stdin=listener) as process:
+                assert listener.closed
+                (await giambio.connect_unix(path)).close()
+                process.kill()
 
         run(main)
 

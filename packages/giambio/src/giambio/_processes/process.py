@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from giambio._files.pipes import PipeEnd, PipeReceiveStream, PipeSendStream
 from giambio._simulation import refuse_if_simulated
+from giambio._sockets.base import SocketBase
 from giambio._threads.calls import run_in_thread
 from giambio._timeouts import skip_after
 from giambio_kernel import CancelScope, checkpoint, checkpoint_due, sleep
@@ -62,8 +63,8 @@ def open_process(
         command: The program and its arguments, in a sequence; with *shell*, a string.
         stdin: Where its input comes from. By default, as for the others, it has ours;
             `subprocess.PIPE` gives it a pipe, whose other end is `Process.stdin`; the end of a
-            pipe, `Process.stdout` of another one for example, is handed over, and closed here; the
-            rest is as for `subprocess.Popen`.
+            pipe, `Process.stdout` of another one for example, or an `AsyncSocket` is handed over,
+            and closed here; the rest is as for `subprocess.Popen`.
         stdout: Where its output goes.
         stderr: Where its error output goes; `subprocess.STDOUT` for where its output does.
         shell: Whether the shell is to interpret *command*.
@@ -241,7 +242,9 @@ class Process:
             raise RuntimeError(f"{self!r} was entered before: it can be used only once")
         refuse_if_simulated("starting a process")
         theirs: list[int] = []
-        given = [end for end in self._redirections.values() if isinstance(end, PipeEnd)]
+        given = dict.fromkeys(
+            end for end in self._redirections.values() if isinstance(end, PipeEnd | SocketBase)
+        )
         try:
             for name in ("stdin", "stdout", "stderr"):
                 if self._redirections[name] == subprocess.PIPE:
@@ -262,7 +265,8 @@ class Process:
             for fd in theirs:
                 os.close(fd)
         for end in given:
-            end.close()
+            # Not that of a UNIX listener, who would take its file along.
+            end.close() if isinstance(end, PipeEnd) else os.close(end.detach())
         return self
 
     def _open_pipe(self, name: str) -> int:
