@@ -172,6 +172,10 @@ class TestFailure:
             finish("true")
         with pytest.raises(TypeError, match="with shell=True the command is a string"):
             finish(["true"], shell=True)
+        with pytest.raises(ValueError, match="the command is empty"):
+            finish([])
+        with pytest.raises(TypeError, match="put a with_timeout block around it"):
+            finish(["true"], timeout=5)
         with pytest.raises(TypeError, match="text cannot be given: the pipes of a process carry"):
             open_process(["true"], text=True)
 

@@ -77,7 +77,7 @@ def open_process(
     Raises:
         TypeError: *command* is a string without *shell*, or no string with it; or an option is for
             text, while the pipes carry bytes.
-        ValueError: *grace* is negative or not a number.
+        ValueError: *command* is empty, or *grace* negative or not a number.
 
     Entering the block raises `OSError` if the program cannot be started: there is no such file,
     for example. It is a checkpoint; if it raises `CancelledError`, nothing was started.
@@ -88,6 +88,10 @@ def open_process(
             if shell
             else "the command must be a sequence, ['ls', '-l'] for example; or say shell=True"
         )
+    if not command:
+        raise ValueError("the command is empty: it begins with the program")
+    if "timeout" in options:
+        raise TypeError("timeout cannot be given: put a with_timeout block around it")
     if refused := sorted(_OURS.intersection(options)):
         raise TypeError(
             f"{refused[0]} cannot be given: the pipes of a process carry bytes; run_process() has "
