@@ -325,6 +325,21 @@ class TestSending:
 
         run(main)
 
+    @pytest.mark.parametrize("kind", [memoryview, lambda view: array.array("I", view)])
+    def test_as_many_bytes_as_there_are_items_are_not_all(self, run, kind):
+        message = os.urandom(12)
+
+        async def main():
+            left, right = await tcp_pair()
+            async with left, right:
+                room = [3, 9]
+                send = left.socket.send
+                left._send = lambda data: send(memoryview(data).cast("B")[: room.pop(0)])
+                await left.send_all(kind(memoryview(message).cast("I")))
+                assert await receive_exactly(right, len(message)) == message
+
+        run(main)
+
     @pytest.mark.parametrize("pair", PAIRS)
     def test_all_of_it_arrives_at_a_slow_reader(self, run, pair):
         message = os.urandom(3_000_000)

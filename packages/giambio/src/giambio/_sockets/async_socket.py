@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
     from .base import Data
 
+# Whose length is in bytes.
+_BYTES = (bytes, bytearray)
+
 
 class AsyncSocket(ConnectingSocket):
     """A socket whose operations wait without blocking the loop.
@@ -270,9 +273,9 @@ class AsyncSocket(ConnectingSocket):
                 sent = self._send(data)
             except WOULD_BLOCK:
                 pass
-            if sent == len(data) and data.__class__ is not memoryview:
+            if sent == len(data) and data.__class__ in _BYTES:
                 return
-            # The rest, bit by bit. The items of a view need not be bytes.
+            # The rest, bit by bit. The items of a view, or of an array, need not be bytes.
             view = memoryview(data).cast("B")
             while sent < len(view):
                 handle.park_writer()
