@@ -98,6 +98,11 @@ class TestSession:
                 assert not left.session_reused
                 assert left.selected_alpn_protocol() is None
                 assert right.shared_ciphers()
+                assert left.compression() is None
+                if sys.version_info >= (3, 13):
+                    own = left.getpeercert(binary_form=True)
+                    assert left.get_unverified_chain() == [own]
+                    assert left.get_verified_chain()[0] == own
 
         run(main)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 if TYPE_CHECKING:
@@ -59,6 +60,10 @@ class TLSFacts:
         """Return the ciphers that both sides know; ``None`` on the side of the client."""
         return self._session.shared_ciphers()
 
+    def compression(self) -> str | None:
+        """Return the name of the compression; ``None``, as it should be, if there is none."""
+        return self._session.compression()
+
     def selected_alpn_protocol(self) -> str | None:
         """Return the protocol that was agreed upon by ALPN; ``None`` if none was."""
         return self._session.selected_alpn_protocol()
@@ -84,3 +89,13 @@ class TLSFacts:
             ValueError: The handshake was not made yet.
         """
         return self._session.getpeercert(binary_form)
+
+    if sys.version_info >= (3, 13):
+
+        def get_verified_chain(self) -> list[bytes]:
+            """Return the certificates of the other side, in DER, up to one that is trusted."""
+            return self._session.get_verified_chain()
+
+        def get_unverified_chain(self) -> list[bytes]:
+            """Return the certificates that the other side has sent, in DER."""
+            return self._session.get_unverified_chain()
