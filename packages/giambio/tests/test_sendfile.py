@@ -140,6 +140,9 @@ def test_bad_arguments_are_refused(run, path):
         with path.open("r", encoding="latin-1") as file:
             with pytest.raises(ValueError, match="binary mode"):
                 await send(file)
+        for no_file in (path, str(path), None):
+            with pytest.raises(TypeError, match=r"expected a file, not .*; giambio.open_file"):
+                await send(no_file)
 
     run(main)
 

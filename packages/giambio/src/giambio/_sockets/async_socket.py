@@ -376,6 +376,7 @@ class AsyncSocket(ConnectingSocket):
             How many bytes were sent. The position of the file is after the last of them.
 
         Raises:
+            TypeError: *file* is none; a path, for example.
             ValueError: A number is negative, the file is one of text, or this is no stream socket.
             ResourceBusy, ResourceClosed, OSError: As for `send_all`.
 

@@ -40,6 +40,8 @@ async def send_file(
         by_system: Whether the system may do it.
     """
     file = getattr(file, "wrapped", file)
+    if not (hasattr(file, "fileno") or hasattr(file, "read")):
+        raise TypeError(f"expected a file, not {file!r}; giambio.open_file() opens one")
     if "b" not in getattr(file, "mode", "b"):
         raise ValueError(f"the file must be opened in binary mode: {file!r}")
     if offset < 0:
