@@ -321,9 +321,8 @@ class TestStream:
             async with cls(receiving) as stream:
                 with pytest.raises(TypeError, match=r"has no send_all\(\)"):
                     await stream.send_all((cls is TextStream and "x") or b"x")
-                if cls is BufferedStream:
-                    with pytest.raises(TypeError, match=r"has no send_eof\(\)"):
-                        await stream.send_eof()
+                with pytest.raises(TypeError, match=r"has no send_eof\(\)"):
+                    await stream.send_eof()
                 assert cls.__name__ in repr(stream)
 
         run(main)
@@ -391,6 +390,17 @@ class TestText:
             await right.stream.receive()
             await left.send_all("hello")
             assert await right.receive() == "hello"
+
+        run(main)
+
+    def test_the_own_direction_is_ended_alone(self, run):
+        async def main():
+            left, right = (TextStream(stream) for stream in memory_stream_pair())
+            await left.send_all("question")
+            await left.send_eof()
+            assert [await right.receive(), await right.receive()] == ["question", ""]
+            await right.send_all("answer")
+            assert await left.receive() == "answer"
 
         run(main)
 

@@ -35,7 +35,7 @@ def test_messages_come_whole_and_then_the_end(run, cls, max_chunk):
             for message in messages:
                 with assert_checkpoints():
                     await left.send(message)
-            await left.stream.send_eof()
+            await left.send_eof()
             for message in messages:
                 with assert_checkpoints():
                     assert await right.receive() == message

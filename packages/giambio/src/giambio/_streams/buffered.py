@@ -328,19 +328,3 @@ class BufferedStream(StreamWrapper):
         Checkpoint: always, as the stream below does.
         """
         await self._below("send_all")(data)
-
-    async def send_eof(self) -> None:
-        """End the own direction of the stream below; see there.
-
-        Raises:
-            TypeError: That one has no such operation.
-
-        Checkpoint: always, as the stream below does.
-        """
-        await self._below("send_eof")()
-
-    def _below(self, name: str) -> Any:
-        method = getattr(self.stream, name, None)
-        if method is None:
-            raise TypeError(f"{self.stream!r} has no {name}()")
-        return method

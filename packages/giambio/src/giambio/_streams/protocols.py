@@ -148,9 +148,25 @@ class StreamWrapper(TakesLeave):
         self._closed = True
         await self.stream.aclose()
 
+    async def send_eof(self) -> None:
+        """End the own direction of the stream below; see there.
+
+        Raises:
+            TypeError: That one has no such operation.
+
+        Checkpoint: always, as the stream below does.
+        """
+        await self._below("send_eof")()
+
     def _check_open(self) -> None:
         if self._closed:
             raise ResourceClosed(f"{self!r} is closed")
+
+    def _below(self, name: str) -> Any:
+        method = getattr(self.stream, name, None)
+        if method is None:
+            raise TypeError(f"{self.stream!r} has no {name}()")
+        return method
 
 
 S = TypeVar("S", bound=SendStream)

@@ -202,9 +202,7 @@ class TextStream(StreamWrapper):
         Checkpoint: always. If it raises, a part may have been sent: an attribute ``bytes_sent`` of
         the exception says how much of the encoded text.
         """
-        send_all: Any = getattr(self.stream, "send_all", None)
-        if send_all is None:
-            raise TypeError(f"{self.stream!r} has no send_all()")
+        send_all = self._below("send_all")
         encoder = self._encoder
         state = encoder.getstate()
         try:
