@@ -131,6 +131,15 @@ class TestRemote:
         set_main("program_of_a_case", None)
         assert there_and_back(here.name) == "__mp_main__"
 
+    def test_a_main_module_that_runs_the_program_there_is_told_how_not_to(self, main_module):
+        here, path = main_module
+        with open(path, "a") as file:
+            file.write("from giambio._workers.remote import pack\npack(print, (), {})\n")
+        set_main(None, path)
+        with pytest.raises(RuntimeError, match="behind if __name__ == '__main__'"):
+            there_and_back(here.name)
+        pack(print, (), {})  # it is over
+
     def test_a_main_module_without_a_file_cannot_be_found(self, main_module):
         here, _ = main_module
         with pytest.raises(ImportError, match="was typed in"):

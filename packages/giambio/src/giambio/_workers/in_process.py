@@ -64,6 +64,7 @@ async def run_in_process(
             tells of it if it cannot be pickled.
         ResourceBroken: The worker has ended during the call: the function ended it, for example,
             or the system needed its memory.
+        RuntimeError: The main module, imported in a worker for a function in it, runs the program.
         OSError: The system has no process or descriptor left.
 
     Checkpoint: always. If it raises `CancelledError`, the function was not called, or was killed

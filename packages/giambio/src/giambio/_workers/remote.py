@@ -21,6 +21,8 @@ _MAIN = "__mp_main__"
 
 # The name and the file of the main module of the program, where they have been told.
 _main: tuple[str | None, str | None] = (None, None)
+# Whether that is being imported, on the other side.
+_is_importing = False
 
 
 def describe_main() -> tuple[str | None, str | None]:
@@ -41,7 +43,13 @@ def pack(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 
     Raises:
         TypeError: *func* is no function, or something of the call cannot be sent.
+        RuntimeError: Here the main module is imported only for a function in it, and goes too far.
     """
+    if _is_importing:
+        raise RuntimeError(
+            "the main module of the program is imported in a worker, for a function in it, and must "
+            "not run the program there: put that behind if __name__ == '__main__'"
+        )
     if not callable(func):
         raise TypeError(f"expected a function to call elsewhere, not {func!r}")
     try:
@@ -112,12 +120,17 @@ class _ReplyUnpickler(pickle.Unpickler):
 def _import_main(name: str | None, path: str | None) -> None:
     import runpy
 
-    if name is not None and not name.endswith("__main__"):
-        content = runpy.run_module(name, run_name=_MAIN, alter_sys=True)
-    elif path is not None:
-        content = runpy.run_path(path, run_name=_MAIN)
-    else:
-        raise ImportError("the main module was typed in and cannot be imported")
+    global _is_importing  # noqa: PLW0603  # there is one main module in an interpreter
+    _is_importing = True
+    try:
+        if name is not None and not name.endswith("__main__"):
+            content = runpy.run_module(name, run_name=_MAIN, alter_sys=True)
+        elif path is not None:
+            content = runpy.run_path(path, run_name=_MAIN)
+        else:
+            raise ImportError("the main module was typed in and cannot be imported")
+    finally:
+        _is_importing = False
     module = ModuleType(_MAIN)
     vars(module).update(content)
     sys.modules["__main__"] = sys.modules[_MAIN] = module
