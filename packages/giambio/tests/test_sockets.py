@@ -725,6 +725,27 @@ class TestAcceptingAndConnecting:
 
         run(main)
 
+    def test_an_address_that_cannot_be_bound_to_is_named(self, run):
+        async def main():
+            async with socket.socket() as sock:
+                with pytest.raises(OSError, match=r"bind to \('192.0.2.1', 0\): ") as caught:
+                    sock.bind(("192.0.2.1", 0))
+                assert caught.value.errno == errno.EADDRNOTAVAIL
+                assert caught.value.stream is sock
+
+        run(main)
+
+    @needs_unix
+    def test_so_is_a_path(self, run, tmp_path):
+        async def main():
+            async with socket.socket(stdlib.AF_UNIX) as sock:
+                with pytest.raises(FileNotFoundError, match="no such folder"):
+                    sock.bind("no such folder/socket")
+                with pytest.raises(OSError, match="too long"):
+                    sock.bind("x" * 1000)
+
+        run(main)
+
     def test_one_that_is_connected_is_not_connected_again(self, run):
         async def main():
             async with socket.socket() as listener, socket.socket() as client:

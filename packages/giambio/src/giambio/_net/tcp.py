@@ -247,9 +247,8 @@ def _listen(family: int, proto: int, address: Any, backlog: int, reuse_port: boo
         sock.listen(backlog)
     except OSError as error:
         sock.close()
-        raise type(error)(
-            error.errno, f"cannot listen on {address[:2]}: {error.strerror}"
-        ) from None
+        reason = os.strerror(error.errno or 0)
+        raise type(error)(error.errno, f"cannot listen on {address[:2]}: {reason}") from None
     except BaseException:
         sock.close()
         raise

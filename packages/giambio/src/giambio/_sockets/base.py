@@ -197,7 +197,13 @@ class SocketBase(ClosedAtOnce):
             OSError: As the standard method.
         """
         self._check_open()
-        self.socket.bind(address)
+        try:
+            self.socket.bind(address)
+        except OSError as error:
+            if error.errno is None:  # it is from Python: a path that is too long
+                raise
+            told = f"cannot bind to {address!r}: {error.strerror}"
+            raise self._explained(type(error)(error.errno, told)) from None
         return DONE
 
     def listen(self, backlog: int = 128) -> Done:
