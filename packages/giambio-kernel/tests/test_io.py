@@ -8,9 +8,11 @@ wait until all of it has been read, so that no later traffic can rescue a lost e
 from __future__ import annotations
 
 import os
+import select
 import selectors
 import socket
 import sys
+import threading
 
 import pytest
 
@@ -578,6 +580,83 @@ class TestReusedNumbers:
 
         if type(default_poller()).edge_triggered:
             AsyncScheduler().start(main)
+
+    def test_nor_is_one_that_keeps_alive_what_was_waited_for_once(self):
+        """A raw descriptor that is closed cannot be taken off the poller any more."""
+        looks = 0
+
+        class Counting:
+            def before_io(self, timeout):
+                nonlocal looks
+                looks += 1
+
+        async def main():
+            read, write = os.pipe()
+            duplicate = os.dup(read)
+            task = spawn_task(wait_readable, read)
+            await wait_all_tasks_blocked()
+            os.close(read)
+            os.write(write, b"x")
+            await task.join()
+            handle = open_handle(write)  # so that looks are told
+            with CancelScope(seconds=0.05):
+                await wait_readable(handle)
+            handle.close()
+            os.close(duplicate)
+            os.close(write)
+
+        if type(default_poller()).edge_triggered:
+            AsyncScheduler(debugger=Counting()).start(main)
+            assert looks < 20
+
+    def test_another_thread_may_not_close_what_is_waited_for(self, run, pair):
+        left, _ = pair
+        refused = []
+
+        def close_it(handle):
+            try:
+                handle.close()
+            except RuntimeError as error:
+                refused.append(str(error))
+
+        async def wait(handle):
+            with pytest.raises(ResourceClosed):
+                await wait_readable(handle)
+
+        async def main():
+            handle = open_handle(left.fileno())
+            task = spawn_task(wait, handle)
+            await wait_all_tasks_blocked()
+            thread = threading.Thread(target=close_it, args=(handle,))
+            thread.start()
+            thread.join()
+            assert not handle.closed
+            assert not task.done()
+            handle.close()
+            await task.join()
+
+        run(main)
+        assert "belongs to another thread" in refused[0]
+
+    def test_a_host_is_woken_when_it_closes_what_is_waited_for(self, pair):
+        left, _ = pair
+        handles = []
+
+        async def main():
+            handles.append(open_handle(left.fileno()))
+            with pytest.raises(ResourceClosed):
+                await wait_readable(handles[0])
+
+        with AsyncScheduler() as loop:
+            loop.start(main, loop=False)
+            while not handles or handles[0].reader is None:
+                loop.tick()
+            while loop.next_deadline() <= loop.clock():
+                loop.tick()
+            handles[0].close()
+            assert select.select([loop], [], [], 0)[0] == [loop]
+            while loop.tick():
+                pass
 
     def test_several_events_of_a_batch_may_touch_what_an_earlier_one_closed(self, run):
         async def main():

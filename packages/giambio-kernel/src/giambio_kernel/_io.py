@@ -123,8 +123,15 @@ class IOHandle:
         return f"<IOHandle fd={self.fd} {', '.join([state, *waits])}>"
 
     def close(self) -> None:
-        """Forget the descriptor. Waiting tasks get `ResourceClosed`. Closing twice is fine."""
+        """Forget the descriptor. Waiting tasks get `ResourceClosed`. Closing twice is fine.
+
+        Raises:
+            RuntimeError: A task of a loop in another thread waits for it; then nothing was closed.
+        """
         if not self.closed:
+            for task in (self.reader, self.writer):
+                if task is not None and get_running() is not task.scheduler:
+                    task.scheduler.touch()
             self._io.close_handle(self)
 
     def park_reader(self) -> None:
@@ -213,7 +220,7 @@ class Descriptors:
         self._poller = poller
         self._poll = poller.poll
         self._inbox = inbox
-        poller.add(inbox.fileno(), READ, False)
+        poller.add(inbox.fileno(), READ, True)  # each report is followed by emptying it
         self._ready = ready
         self.edge_triggered: bool = poller.edge_triggered
         self._handles: dict[int, IOHandle] = {}

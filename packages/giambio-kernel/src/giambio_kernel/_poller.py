@@ -5,8 +5,9 @@ One small protocol over epoll, kqueue and `selectors`. Masks have the values of 
 that one, the one in production, a set of the operating system's own methods with nothing in between.
 
 *Edge-triggered* means that readiness is reported when it comes, once, and the descriptor stays
-registered; *level-triggered* that it is reported as long as it lasts. Whoever uses an edge must
-remember it. `_io` does that.
+registered; *level-triggered* that it is reported if it is there, also if it was there before. Whoever
+uses an edge must remember it. `_io` does that. Whoever asks for a level removes the descriptor or
+changes what it is watched for after a report; until then it may be reported again, or not.
 """
 
 from __future__ import annotations
@@ -72,6 +73,12 @@ class Poller(Protocol):
 
 
 if hasattr(select, "epoll"):
+    # For the two directions an edge is asked for with the hang-up of the peer's sending side and
+    # with urgent data, which an end of reading must not be predicted from (see `_io`).
+    _EDGE: Final = select.EPOLLET | select.EPOLLRDHUP | select.EPOLLPRI
+    # Who waits for a level waits once. If the descriptor was closed behind our back and a duplicate
+    # keeps the registration alive, nobody can remove that, and it must not be reported for ever.
+    _ONCE: Final = select.EPOLLONESHOT
 
     class EpollPoller:
         """Linux's epoll."""
@@ -85,18 +92,11 @@ if hasattr(select, "epoll"):
             self.poll: Callable[[float | None], Iterable[tuple[int, int]]] = epoll.poll
             self.fileno = epoll.fileno
 
-        # For the two directions an edge is asked for with the hang-up of the peer's sending side
-        # and with urgent data, which an end of reading must not be predicted from (see `_io`).
-
         def add(self, fd: int, mask: int, edge: bool) -> None:
-            if edge:
-                mask |= select.EPOLLET | select.EPOLLRDHUP | select.EPOLLPRI
-            self._epoll.register(fd, mask)
+            self._epoll.register(fd, mask | (_EDGE if edge else _ONCE))
 
         def change(self, fd: int, mask: int, edge: bool) -> None:
-            if edge:
-                mask |= select.EPOLLET | select.EPOLLRDHUP | select.EPOLLPRI
-            self._epoll.modify(fd, mask)
+            self._epoll.modify(fd, mask | (_EDGE if edge else _ONCE))
 
         def remove(self, fd: int) -> None:
             self._epoll.unregister(fd)

@@ -463,6 +463,20 @@ class AsyncScheduler(Loop):
         self._check_open()
         self._inbox.call_soon(fn, args)
 
+    def touch(self) -> None:
+        """Refuse another thread, and wake whoever hosts this loop. For primitives.
+
+        To be called before something is changed that tasks of this loop wait for, by what may be used
+        outside of them. `unpark` and `reschedule` do it themselves.
+
+        Raises:
+            RuntimeError: This is another thread than that of the loop.
+        """
+        if threading.get_ident() != self._thread:
+            raise RuntimeError(_OTHER_THREAD)
+        if not self._driven and self._phase not in (_Phase.NEW, _Phase.CLOSED):
+            self._inbox.notify_if_armed()
+
     def open_wakeup(self, *, busy: bool = False) -> Wakeup:
         """Announce that a call may come from outside: from a thread, a signal, another loop.
 
@@ -630,20 +644,6 @@ class AsyncScheduler(Loop):
         self._inbox.arm()
         if self._inbox.calls:
             self._inbox.notify()
-
-    def touch(self) -> None:
-        """Refuse another thread, and wake whoever hosts this loop. For primitives.
-
-        To be called before something is changed that tasks of this loop wait for, by what may be used
-        outside of them. `unpark` and `reschedule` do it themselves.
-
-        Raises:
-            RuntimeError: This is another thread than that of the loop.
-        """
-        if threading.get_ident() != self._thread:
-            raise RuntimeError(_OTHER_THREAD)
-        if not self._driven and self._phase not in (_Phase.NEW, _Phase.CLOSED):
-            self._inbox.notify_if_armed()
 
     def _error_was_seen(self, task: Task[Any]) -> None:
         """Whoever drives the loop has looked at the outcome of *task*."""
