@@ -375,6 +375,18 @@ class TestText:
 
         run(main)
 
+    def test_a_line_can_be_received_alone(self, run, stream_of):
+        async def main():
+            async with await stream_of(b"first\r\n\nlast", TextStream) as stream:
+                assert await stream.receive_line() == "first"
+                assert await stream.receive_line(keep=True) == "\n"
+                assert await stream.receive_line() == "last"
+                assert await stream.receive_line() is None
+                with pytest.raises(ValueError, match="limit must be at least 0"):
+                    await stream.receive_line(limit=-1)
+
+        run(main)
+
     def test_the_mark_of_the_encoding_goes_out_with_the_first_text_that_does(self, run):
         async def main():
             left, right = (TextStream(stream, "utf-16") for stream in memory_stream_pair())

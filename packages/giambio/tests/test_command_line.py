@@ -124,7 +124,8 @@ def test_whoever_reads_the_answer_may_stop_to(monkeypatch):
     from giambio.debug import _client
 
     copy = os.dup(0)
-    monkeypatch.setattr(_client, "monitored", list)
+    process = _client.ProcessView(1, "program", "giambio 1.0", ())
+    monkeypatch.setattr(_client, "monitored", lambda: [process])
     monkeypatch.setattr(sys, "stdout", Closed())
     assert command_line(["ps"]) == 0
     os.close(copy)

@@ -88,7 +88,8 @@ def test_a_process_can_be_looked_into(process):
     assert len(table) == 7
     stacks = client.format_stacks(process, "sleeper")
     assert "    await giambio.sleep(seconds)" in stacks
-    assert client.format_stacks(process, "nobody") == []
+    with pytest.raises(client.NoMonitor, match="has no task 'nobody'"):
+        client.format_stacks(process, "nobody")
 
 
 def test_without_stacks_the_place_is_there_all_the_same():
@@ -370,8 +371,17 @@ def test_another_process_is_looked_into_from_the_command_line(runtime, tmp_path,
             arguments = [word.replace("PID", str(program.pid)) for word in words]
             assert command_line(arguments) == 0
             said.append(capsys.readouterr().out)
-        assert command_line(["watch", str(program.pid)]) == 1
-        assert "watch needs a terminal" in capsys.readouterr().err
+        # With one process its number may be omitted, also before the name of a task.
+        assert command_line(["where", "main"]) == 0
+        assert re.match(r"main #\d+: waits .*\n", capsys.readouterr().out)
+        for words, complaint in [
+            (["watch", "PID"], "watch needs a terminal"),
+            (["where", "PID", "nobody"], f"process {program.pid} has no task 'nobody'"),
+            (["where", "nobody"], "has no task 'nobody'"),
+            (["where", "main", "nobody"], "'main' is not the number of a process"),
+        ]:
+            assert command_line([word.replace("PID", str(program.pid)) for word in words]) == 1
+            assert complaint in capsys.readouterr().err
         program.stdin.close()
         assert program.wait() == 0
     assert re.search(rf"{program.pid} +6  \S.*-m giambio run program.py --monitor", said[0])
@@ -379,6 +389,7 @@ def test_another_process_is_looked_into_from_the_command_line(runtime, tmp_path,
     assert re.search(r"└─ worker × 5 +sleeps, .*program.py:5 worker", said[2])
     assert said[3].count("─ worker #") == 5
     assert re.search(r"worker × 5: .*\n.*\n +await giambio.sleep\(3600\)\n", said[4])
-    assert command_line(["tree"]) == 1
-    assert "no process is monitored" in capsys.readouterr().err
+    for words in (["tree"], ["ps"]):
+        assert command_line(words) == 1
+        assert "no process is monitored" in capsys.readouterr().err
     assert os.listdir(protocol.directory()) == []

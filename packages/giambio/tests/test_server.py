@@ -227,6 +227,11 @@ def test_bad_use_is_refused_and_leaves_nothing_open(run):
             await giambio.serve_tcp(echo, 0, max_clients=0)
         with pytest.raises(ValueError, match="at least one listening socket"):
             await giambio.serve_listeners(echo, [])
+        for takes_something_else in (lambda stream, address: echo(stream), main):
+            with pytest.raises(
+                TypeError, match=r"called with the stream .* getpeername\(\) returns"
+            ):
+                await giambio.serve_tcp(takes_something_else, 0)
         for no_plain_function in (3, ask):
             with pytest.raises(TypeError, match="on_error must be a plain function, not"):
                 await giambio.serve_tcp(echo, 0, on_error=no_plain_function)

@@ -75,20 +75,16 @@ def _make_parser() -> ArgumentParser:
     tree = commands.add_parser("tree", help="show the tasks of a process as a tree")
     where = commands.add_parser("where", help="show where the tasks of a process are")
     watch = commands.add_parser("watch", help="show the tasks of a process live, until you press q")
-    for command in (ps, tree, where, watch):
-        command.add_argument(
-            "pid",
-            type=int,
-            nargs="?",
-            metavar="PID",
-            help="the process"
-            if command is ps
-            else "the process; may be omitted if only one is monitored",
-        )
+    if_one = "; may be omitted if only one is monitored"
+    ps.add_argument("pid", type=int, nargs="?", metavar="PID", help="the process")
+    for command in (tree, watch):
+        command.add_argument("pid", type=int, nargs="?", metavar="PID", help="the process" + if_one)
+    # Not a number yet: with one process only, it may be the task.
+    where.add_argument("pid", nargs="?", metavar="PID", help="the process" + if_one)
+    where.add_argument("task", nargs="?", metavar="TASK", help="the name, or #number, of a task")
     tree.add_argument(
         "--all", action="store_true", help="a line for every task, even if many are alike"
     )
-    where.add_argument("task", nargs="?", metavar="TASK", help="the name or number of a task")
     watch.add_argument(
         "--interval", type=float, default=1.0, metavar="S", help="how often to look, in seconds"
     )
@@ -191,8 +187,18 @@ def _look(args: Namespace) -> None:
     from giambio.debug import _client as client
 
     if args.command == "ps" and args.pid is None:
-        _print(client.format_processes(client.monitored()))
+        processes = client.monitored()
+        if not processes:
+            raise client.NoMonitor(client.NONE_IS_MONITORED)
+        _print(client.format_processes(processes))
         return
+    if args.command == "where" and args.pid is not None:
+        if args.pid.isdecimal():
+            args.pid = int(args.pid)
+        elif args.task is None:
+            args.pid, args.task = None, args.pid
+        else:
+            raise client.NoMonitor(f"{args.pid!r} is not the number of a process")
     pid = client.only_one() if args.pid is None else args.pid
     commands: dict[str, Callable[[], object]] = {
         "ps": lambda: _print(client.format_table(client.ask(pid))),

@@ -269,6 +269,7 @@ class Server:
             if isinstance(handler, CoroutineType):
                 handler.close()  # or Python would complain of that, too
             raise TypeError(f"expected an async function to serve with, not {handler!r}")
+        _check_takes_a_stream(handler)
         for listener in self.listeners:
             if not isinstance(listener, AsyncSocket):
                 raise TypeError(
@@ -400,6 +401,22 @@ async def serve_listeners(
     """
     server = Server(handler, listeners, tls, tls_handshake_timeout, max_clients, on_error)
     await server._serve(task_status)
+
+
+def _check_takes_a_stream(handler: Any) -> None:
+    from inspect import signature  # slow to import
+
+    try:
+        takes = signature(handler)
+    except (TypeError, ValueError):  # it does not tell, as some that are written in C
+        return
+    try:
+        takes.bind(None)
+    except TypeError as error:
+        raise TypeError(
+            f"the handler is called with the stream of a connection, and nothing else: {error} of "
+            f"{handler!r}; the address of the client is what its getpeername() returns"
+        ) from None
 
 
 def _is_plain_function(fn: object) -> bool:

@@ -27,6 +27,12 @@ class ProcessView(NamedTuple):
         return sum(len(loop.tasks) for loop in self.loops)
 
 
+NONE_IS_MONITORED = (
+    "no process is monitored: start one with 'python -m giambio run --monitor', or let it open a "
+    "giambio.debug.Monitor"
+)
+
+
 class NoMonitor(Exception):
     """There is nobody who would answer. The text says why, and what to do."""
 
@@ -121,10 +127,7 @@ def only_one() -> int:
     if len(found) == 1:
         return found[0].pid
     if not found:
-        raise NoMonitor(
-            "no process is monitored: start one with 'python -m giambio run --monitor', or let "
-            "it open a giambio.debug.Monitor"
-        )
+        raise NoMonitor(NONE_IS_MONITORED)
     raise NoMonitor(
         "several processes are monitored; say which:\n" + "\n".join(format_processes(found))
     )
@@ -169,8 +172,14 @@ def format_trees(process: ProcessView, *, fold: bool = True) -> list[str]:
 
 
 def format_stacks(process: ProcessView, only: str | None = None) -> list[str]:
-    """Return the stacks of all tasks, or of those of one name or number."""
+    """Return the stacks of all tasks, or of those of one name or number.
+
+    Raises:
+        NoMonitor: No task has that name or number.
+    """
     lines: list[str] = []
     for loop in process.loops:
         lines += where_lines(loop, only=only)
+    if only is not None and not lines:
+        raise NoMonitor(f"process {process.pid} has no task {only!r}; 'tree' shows those it has")
     return lines
