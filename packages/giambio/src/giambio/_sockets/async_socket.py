@@ -204,8 +204,7 @@ class AsyncSocket(ConnectingSocket):
 
     # Writing
 
-    @trap
-    def send_some(self, data: Data) -> Trap[int]:
+    async def send_some(self, data: Data) -> int:
         """Wait until there is room, and send as much as fits.
 
         Args:
@@ -221,27 +220,7 @@ class AsyncSocket(ConnectingSocket):
 
         Checkpoint: always. If it raises `CancelledError`, nothing was sent.
         """
-        scheduler = get_running()
-        if self._loop is scheduler and self._sender is None:
-            handle = self._handle
-        else:
-            handle = self._start_writing()
-        self._sender = scheduler.current
-        try:
-            scheduler.credit = credit = scheduler.credit - 1
-            if credit < 0 or scheduler.current.stopping:
-                yield from replenish().__await__()
-            while True:
-                try:
-                    return self._send(data)
-                except WOULD_BLOCK:
-                    pass
-                handle.park_writer()
-                outcome((yield PARKED))
-        except OSError as error:
-            raise self._explained(error)
-        finally:
-            self._sender = None
+        return await self._write(self._send, data)
 
     @trap
     def send_all(self, data: Data) -> Trap[None]:

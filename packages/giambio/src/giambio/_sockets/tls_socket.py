@@ -204,7 +204,7 @@ class TLSSocket(TLSFacts, AsyncSocket):
         self._start_reading(max_bytes)
         return await self._read(self.socket.recv, max_bytes)
 
-    async def send_some(self, data: Data) -> int:  # type: ignore[override]
+    async def send_some(self, data: Data) -> int:
         """Wait until there is room, and send as much as fits; see `AsyncSocket.send_some`.
 
         Args:
