@@ -16,7 +16,6 @@ and not two, also when both come in the same tick, and why a select costs the ot
 
 from __future__ import annotations
 
-from threading import get_ident
 from typing import TYPE_CHECKING, Any, Protocol
 
 from giambio_kernel import CancelScope, Task, WaitQueue, current_scheduler, current_task, suspend
@@ -93,11 +92,10 @@ class SelectableForSending(Protocol):
 class Selection:
     """A task that waits for one of several cases; what it waits on, in reports."""
 
-    __slots__ = ("_cases", "_thread", "chosen")
+    __slots__ = ("_cases", "chosen")
 
     def __init__(self, cases: Sequence[Case]) -> None:
         self._cases = cases
-        self._thread = get_ident()
         # The index of the case that was granted, or that broke.
         self.chosen: int | None = None
 
@@ -134,14 +132,6 @@ class Selection:
                 _abort(task)
             if wakeup is not None:
                 wakeup.close()
-
-    def refuse_elsewhere(self, task: Task[Any]) -> None:
-        """Raise if this is another thread: `unpark` is going to, and then the task must still wait."""
-        if get_ident() != self._thread:
-            raise RuntimeError(
-                f"task {task.name!r}, which waits for {self!r}, belongs to another thread; from here "
-                "only call_soon_threadsafe() of its loop may be used"
-            )
 
     def leave(self, task: Task[Any], granted: WaitQueue | None = None) -> None:
         """Leave all queues but the one that grants, which whoever grants takes it out of."""
@@ -195,7 +185,7 @@ def settle_task(task: Task[Any], queue: WaitQueue) -> None:
     """
     selection = selecting.get(task)
     if selection is not None:
-        selection.refuse_elsewhere(task)
+        task.scheduler.touch()  # in another thread `unpark` is going to raise; then it must still wait
         del selecting[task]
         selection.leave(task, queue)
 
