@@ -15,10 +15,10 @@ from giambio_kernel import (
     AsyncScheduler,
     CancelledError,
     CancelScope,
+    DeadlockError,
     Task,
     TaskCancelled,
     checkpoint,
-    current_scheduler,
     open_handle,
     reschedule,
     sleep,
@@ -91,12 +91,24 @@ class TaskGroup(CancelScope):
             self.cancel("the body of the group failed")
         while self.tasks:
             self._waiting = True
-            await suspend(lambda task, error: not isinstance(error, CancelledError) and None, self)
+            try:
+                await suspend(self._keep_waiting, self)
+            except (KeyboardInterrupt, DeadlockError) as interrupt:
+                self._error = interrupt  # it goes before the errors of tasks
+                self.cancel("the group was interrupted")
         if self.__exit__(kind, error, traceback):
             error = None
-        if self._error is not None and (error is None or isinstance(error, TaskCancelled)):
+        if self._error is not None and isinstance(error, CancelledError | TaskCancelled | None):
             raise self._error
         return error is None
+
+    def _keep_waiting(self, owner: Task[Any], error: BaseException) -> bool:
+        """Wait on when the group is cancelled, for its tasks are, too; but not when interrupted."""
+        second = isinstance(error, DeadlockError) and isinstance(self._error, DeadlockError)
+        if second or isinstance(error, CancelledError):
+            return False  # after a second deadlock, only the loop can break off
+        self._waiting = False  # the last task may end before the owner has run again
+        return True
 
 
 class Socket:
@@ -136,8 +148,3 @@ class Socket:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
-
-
-async def clock() -> float:
-    """Return the time of the loop."""
-    return current_scheduler().clock()
