@@ -25,12 +25,6 @@ def server_context(certificate: str) -> ssl.SSLContext:
     return context
 
 
-def client_context(authority: str) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=authority)
-    context.set_alpn_protocols([PROTOCOL])
-    return context
-
-
 async def echo(stream: giambio.TLSStream) -> None:
     """Serve one client. The handshake is made, and the stream is closed when this ends."""
     if stream.selected_alpn_protocol() != PROTOCOL:
@@ -45,6 +39,12 @@ async def serve(port: int, certificate: str) -> None:
         server = await pool.start(giambio.serve_tcp, echo, port, tls=context)
         print(f"Listening on port {server.port}", flush=True)
         await server.shutdown_on(signal.SIGINT, signal.SIGTERM, grace=5)
+
+
+def client_context(authority: str) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=authority)
+    context.set_alpn_protocols([PROTOCOL])
+    return context
 
 
 async def ask(host: str, port: int, authority: str, text: str) -> str:

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fragments of code on the pages about clients and servers do what is said there."""
+"""The short programs on the pages about clients and servers do what is said there."""
 
 from __future__ import annotations
 
 import re
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -15,23 +14,17 @@ from giambio.testing import current_network, simulate
 HOW_TO = Path(__file__).resolve().parent.parent / "docs" / "how-to"
 
 
-def fragment(page, beginning):
-    """Return the fragment of a page that has a line with this beginning."""
+def function(page, name, containing=""):
+    """Return a function that a page defines; if there are several, the one with certain words."""
     text = (HOW_TO / f"{page}.md").read_text(encoding="utf-8")
-    [found] = [
+    (code,) = (
         code
         for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-        if re.search(f"^ *{re.escape(beginning)}", code, re.MULTILINE)
-    ]
-    return found
-
-
-async def perform(code, **names):
-    """Run a fragment with the names that it takes for granted; return all that it has set."""
-    source = "async def performed():\n" + textwrap.indent(code, "    ") + "    return locals()\n"
-    space = {"giambio": giambio, **names}
-    exec(source, space)
-    return await space["performed"]()
+        if re.search(rf"^async def {name}\b", code, re.MULTILINE) and containing in code
+    )
+    space = {}
+    exec(code.replace("\ngiambio.run(main)\n", ""), space)
+    return space[name]
 
 
 async def one_answer(stream):
@@ -39,14 +32,14 @@ async def one_answer(stream):
     await stream.send_all(b"HTTP/1.0 200 OK\r\n\r\n")
 
 
-def on_a_network(client):
+def on_a_network(client, *args):
     """Run a client where example.org is a host that answers on port 80."""
 
     async def main():
         async with giambio.create_pool() as pool:
             with current_network().host("example.org"):
                 await pool.start(giambio.serve_tcp, one_answer, 80)
-            result = await client()
+            result = await client(*args)
             pool.cancel()
         return result
 
@@ -54,28 +47,23 @@ def on_a_network(client):
 
 
 def test_connecting(capsys):
-    code = fragment("write-a-client", 'async with await giambio.connect_tcp("example.org", 80)')
-    on_a_network(lambda: perform(code))
+    on_a_network(function("write-a-client", "main"))
     assert capsys.readouterr().out == "b'HTTP/1.0 200 OK\\r\\n\\r\\n'\n"
 
 
 def test_connecting_with_a_limit():
-    code = fragment("write-a-client", "with giambio.with_timeout(10):")
-
     async def client():
-        stream = (await perform(code))["stream"]
-        assert stream.getpeername()[1] == 80
-        stream.close()
+        connect = function("write-a-client", "connect", "with_timeout(10)")
+        async with await connect("example.org", 80) as stream:
+            assert stream.getpeername()[1] == 80
 
     on_a_network(client)
 
 
 def test_datagrams():
-    code = fragment("write-a-client", "async with await giambio.open_udp_endpoint(port=5000)")
-
     async def main():
         async with giambio.create_pool() as pool:
-            pool.spawn(perform, code)
+            pool.spawn(function("write-a-client", "echo"), 5000)
             await giambio.checkpoint()
             async with await giambio.connect_udp("localhost", 5000) as client:
                 await client.send(b"hello")
@@ -86,16 +74,12 @@ def test_datagrams():
 
 
 def test_letting_errors_through():
-    code = fragment(
-        "write-a-server", "await giambio.serve_tcp(handler, 8000, on_error=let_through)"
-    )
-
     async def handler(stream):
         raise ValueError("a bug")
 
     async def main():
         async with giambio.create_pool() as pool:
-            pool.spawn(perform, code, handler=handler)
+            pool.spawn(function("write-a-server", "serve", "on_error=let_through"), handler, 8000)
             await giambio.sleep(1)
             await giambio.connect_tcp("localhost", 8000)
             await giambio.sleep(1)
@@ -105,8 +89,6 @@ def test_letting_errors_through():
 
 
 def test_tls(tmp_path, monkeypatch):
-    import ssl
-
     import trustme
 
     ca = trustme.CA()
@@ -116,25 +98,16 @@ def test_tls(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    serving = fragment("write-a-server", 'context.load_cert_chain("certificate.pem", "key.pem")')
-    connecting = fragment("write-a-client", 'stream = await giambio.connect_tcp("example.org", 443')
 
     async def handler(stream):
         await stream.send_all(b"hello")
 
     async def main():
         async with giambio.create_pool() as pool:
-            server = await pool.start(
-                lambda **more: perform(
-                    serving.replace("8443", "0, host='localhost', **more"),
-                    ssl=ssl,
-                    handler=handler,
-                    more=more,
-                )
-            )
-            code = connecting.replace("443", str(server.port)).replace("example.org", "localhost")
-            async with (await perform(code))["stream"] as stream:
-                assert await stream.receive() == b"hello"
+            pool.spawn(function("write-a-server", "serve", "tls=context"), handler, 443)
+            await giambio.sleep(1)
+            async with await function("write-a-client", "connect", "tls=True")("localhost") as tls:
+                assert await tls.receive() == b"hello"
             pool.cancel()
 
-    giambio.run(main)
+    simulate(main)
