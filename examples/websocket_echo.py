@@ -94,8 +94,8 @@ async def serve_client(stream: giambio.AsyncSocket) -> None:
     try:
         await connection.serve()
     except giambio.CancelledError:
-        # In a cancelled task nothing can wait but behind a shield, and that has a deadline here.
-        with giambio.CancelScope(shield=True, seconds=LAST_WORDS_SECONDS):
+        # In a cancelled task nothing else can wait.
+        with giambio.cleanup(timeout=LAST_WORDS_SECONDS):
             await connection.say_goodbye()
         raise
 

@@ -34,7 +34,7 @@ async def main() -> None:
                 pool.spawn(insert, database, word)
         print(*await await_asyncio(words(database)), sep="\n")
     finally:
-        with giambio.CancelScope(shield=True):
+        with giambio.cleanup(timeout=5):
             await await_asyncio(database.close())
 
 
