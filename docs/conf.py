@@ -113,7 +113,7 @@ def shorten_types(
     """Show the types of attributes without the files that they are defined in."""
     for number, line in enumerate(lines):
         if ":type:" in line:
-            lines[number] = re.sub(r"\bgiambio\w*\._[\w.]*\.(\w+)", r"\1", line)
+            lines[number] = re.sub(r"\bgiambio\w*(\.\w+)*\._\w+(\.\w+)*\.(\w+)", r"\3", line)
 
 
 def tidy_signatures(app: Sphinx, doctree: nodes.document) -> None:
