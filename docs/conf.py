@@ -53,7 +53,6 @@ nitpick_ignore_regex = [
     # The same, without the module, and names of tkinter and pytest.
     ("py:class", r"AbstractAsyncContextManager|Context|ContextVar|FrameType|Future|PathLike|deque"),
     ("py:.*", r"tk\.Misc|pytest\..+"),
-    ("py:obj", r"send|close|Kind"),  # of docstrings that do not say whose; nobody may add to these
     ("py:.*", r"(.+\.)?(T|T1|T2|T3|T4|P|P\.args|P\.kwargs|R|S|Item|Done)"),  # type variables
 ]
 

@@ -18,7 +18,9 @@ class TaskSnapshot(NamedTuple):
     """What was known of a task at one moment."""
 
     name: str
+    """What it was called."""
     state: TaskState
+    """Where it was in its life."""
     waiting_on: str | None
     """What it waited for, in words; None if it did not wait."""
     waiting_since: float | None

@@ -197,7 +197,7 @@ class SignalReceiver:
         while self._pending and self._waiters:
             unpark(self._waiters, self._take())
 
-    def note(self, number: int, arrival: _Arrival) -> None:
+    def _note(self, number: int, arrival: _Arrival) -> None:
         """A signal has come; called by the handler."""
         self._pending[number] = arrival
         if not self._told:
@@ -282,4 +282,4 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
     if watch is not None:
         arrival = _Arrival()
         for receiver in list(watch.receivers):
-            receiver.note(watch.number, arrival)
+            receiver._note(watch.number, arrival)

@@ -382,9 +382,9 @@ def open_memory_channel(capacity: float) -> tuple[SendChannel[Any], ReceiveChann
     """Open a channel, through which items pass from task to task in order.
 
     Args:
-        capacity: How many items it holds that were sent and not received. Zero makes each `send`
-            wait until the item is taken: a rendezvous. Infinity never makes it wait, which lets a
-            slow consumer fill the memory.
+        capacity: How many items it holds that were sent and not received. Zero makes each
+            `SendChannel.send` wait until the item is taken: a rendezvous. Infinity never makes it
+            wait, which lets a slow consumer fill the memory.
 
     Returns:
         The end to send into and the end to receive from. Both can be cloned, and must be closed.

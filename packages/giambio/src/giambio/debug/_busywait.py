@@ -22,6 +22,7 @@ class BusyTask(NamedTuple):
     """A task that seems to wait for something by asking again and again."""
 
     task: Task[Any]
+    """The task."""
     turns: int
     """How often in a row it came back without having waited for anything."""
     seconds: float

@@ -32,6 +32,7 @@ class Blocked(NamedTuple):
     """A task of a `Deadlock`."""
 
     task: Task[Any]
+    """The task."""
     waiting_on: object
     """What it waits for."""
     held_by: tuple[Task[Any], ...]

@@ -25,6 +25,7 @@ class SlowStep(NamedTuple):
     """A step that has taken long, and goes on."""
 
     task: Task[Any]
+    """Whose step it is."""
     seconds: float
     """How long it has taken so far."""
     stack: tuple[FrameType, ...]

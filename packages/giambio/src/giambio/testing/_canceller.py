@@ -37,6 +37,7 @@ class SweepPoint(NamedTuple):
     checkpoint: int
     """The number of the checkpoint, from 1."""
     phase: Phase
+    """Where at this checkpoint: on entry, while it waits, or when it was granted what it waits for."""
 
     def __str__(self) -> str:
         """``checkpoint 3 (parked)``."""

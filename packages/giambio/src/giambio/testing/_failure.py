@@ -69,7 +69,7 @@ class ExplorationFailure(AssertionError):
     Attributes:
         replay: A string for `giambio.testing.replay` that makes it fail again in the same way.
         order: Where that order is not first come, first served. Empty if it fails in any order.
-        kind: What is wrong, in the words of `Kind`.
+        kind: What is wrong, in words: ``"it raises"``, for example.
     """
 
     def __init__(

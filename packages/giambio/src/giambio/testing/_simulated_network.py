@@ -41,6 +41,7 @@ class Fault(NamedTuple):
     time: float
     """When, in seconds."""
     what: str
+    """What it did, in words."""
 
     def __str__(self) -> str:
         """``at 1.250 s: what``."""
