@@ -34,6 +34,8 @@ exclude_patterns = ["_build", "pictures/README.md"]
 
 html_theme = "furo"
 html_title = "giambio"
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 
 # Names in docstrings. Unlike "any", this takes a name for what it is where it stands, and does not
 # guess: see `find_name` for where it is looked up.
