@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -37,11 +38,14 @@ def count_calls() -> Callable[..., int]:
             nonlocal count
             count += event == "call"
 
+        # What the garbage collector calls, of tests before this one perhaps, does not count.
+        gc.disable()
         sys.setprofile(profile)
         try:
             fn(*args)
         finally:
             sys.setprofile(None)
+            gc.enable()
         return count
 
     return count_calls
