@@ -40,11 +40,12 @@ def count_calls() -> Callable[..., int]:
 
         # What the garbage collector calls, of tests before this one perhaps, does not count.
         gc.disable()
+        before = sys.getprofile()
         sys.setprofile(profile)
         try:
             fn(*args)
         finally:
-            sys.setprofile(None)
+            sys.setprofile(before)
             gc.enable()
         return count
 

@@ -6,7 +6,6 @@ What is compared is how many function calls an operation makes, Python's and the
 
 from __future__ import annotations
 
-import sys
 import types
 
 import pytest
@@ -16,22 +15,6 @@ from giambio import Barrier, CapacityLimiter, Condition, Lock, RWLock, Semaphore
 from giambio.testing import wait_all_tasks_blocked
 
 FEW, MANY = 10, 10_000
-
-
-def count_calls(fn):
-    calls = 0
-
-    def profile(frame, event, arg):
-        nonlocal calls
-        calls += event == "call"
-
-    before = sys.getprofile()
-    sys.setprofile(profile)
-    try:
-        fn()
-    finally:
-        sys.setprofile(before)
-    return calls
 
 
 class Contended:
@@ -112,7 +95,7 @@ class ContendedBarrier(Contended):
 
 
 @types.coroutine
-def counted(coroutine, calls):
+def counted(coroutine, calls, count_calls):
     """Await *coroutine*, and note how many calls its first step takes."""
     signals = []
     # So that it need not let others run first.
@@ -123,13 +106,13 @@ def counted(coroutine, calls):
         signals.append(coroutine.send(task))
 
 
-async def contend(case, n):
+async def contend(case, n, count_calls):
     """Return how many calls it takes to wait behind *n*, to cancel one, to let the next one in."""
     contended = case()
     calls = []
 
     async def come_last():
-        await counted(contended.wait(), calls)
+        await counted(contended.wait(), calls, count_calls)
 
     async with giambio.create_pool() as pool:
         if case is not Notified:
@@ -163,9 +146,9 @@ async def contend(case, n):
         ContendedBarrier,
     ],
 )
-def test_coming_cancelling_and_releasing_cost_the_same_however_many_wait(run, case):
-    few = run(contend, case, FEW)
-    assert run(contend, case, MANY) == few
+def test_coming_cancelling_and_releasing_cost_the_same_however_many_wait(run, count_calls, case):
+    few = run(contend, case, FEW, count_calls)
+    assert run(contend, case, MANY, count_calls) == few
     assert len(few) == 3
 
 
