@@ -14,10 +14,98 @@ def test_a_marked_test_runs_on_the_loop(inner):
     """).passed()
 
 
-def test_in_strict_mode_an_unmarked_async_test_is_left_to_pytest_which_fails_it(inner):
-    result = inner("async def test_it(): pass")
+MARK_IT = (
+    "To run it on giambio, mark the test with @pytest.mark.giambio, or set giambio_mode = auto."
+)
+
+
+def test_in_strict_mode_an_unmarked_async_test_fails_and_is_told_of_the_marker(inner):
+    result = inner("""
+        async def test_it(): pass
+
+        class TestIt:
+            async def test_method(self): pass
+
+        async def test_generator(): yield
+    """)
+    for name in ("test_it", "test_method", "test_generator"):
+        assert result[name] == "failed"
+        text = result.text(name)
+        assert text.startswith("async def functions are not natively supported")
+        assert MARK_IT in text
+
+
+def test_an_unmarked_async_test_of_hypothesis_is_told_of_the_marker(inner):
+    pytest.importorskip("hypothesis")
+    result = inner(
+        """
+        from hypothesis import given, strategies as st
+
+        @given(number=st.integers())
+        async def test_it(number): pass
+        """,
+        beside="_hypothesis_pytestplugin",
+    )
     assert result["test_it"] == "failed"
-    assert "async def functions are not natively supported" in result.text("test_it")
+    assert MARK_IT in result.text("test_it")
+
+
+def test_an_unmarked_plain_test_that_uses_an_async_fixture_is_told_of_the_marker(inner):
+    result = inner("""
+        @pytest.fixture
+        async def number(): return 5
+
+        @pytest.fixture
+        def next_number(number): return [number.close()]
+
+        def test_it(next_number): pass
+    """)
+    if pytest.version_tuple >= (9, 1):  # older ones give the coroutine to the test, with a warning
+        assert result["test_it"] == "error in setup"
+        assert result.text("test_it").count(MARK_IT) == 1
+
+
+def test_a_plain_function_that_returns_a_coroutine_is_no_async_test_and_is_told_so(marked):
+    result = marked("""
+        import functools
+
+        def decorated(function):
+            @functools.wraps(function)
+            def call(*args): return function(*args)
+            return call
+
+        @decorated
+        async def test_it(): pass
+    """)
+    assert result["test_it"] == "failed"
+    assert "this is a plain one that returns a coroutine" in result.text("test_it")
+    assert MARK_IT not in result.text("test_it")
+
+
+def test_who_wants_another_plugin_is_not_told_of_the_marker(inner):
+    result = inner(
+        """
+        @pytest.mark.trio
+        async def test_trio(): pass
+
+        @pytest.mark.asyncio
+        async def test_asyncio(): pass
+        """,
+        conftest="""
+            import pytest
+
+            def pytest_configure(config):
+                config.addinivalue_line("markers", "trio: of a plugin that is not there")
+                config.addinivalue_line("markers", "asyncio: of another plugin")
+
+            def pytest_pyfunc_call(pyfuncitem):
+                if pyfuncitem.name == "test_asyncio":
+                    pytest.fail("from another plugin")
+        """,
+    )
+    assert result["test_trio"] == result["test_asyncio"] == "failed"
+    assert "from another plugin" in result.text("test_asyncio")
+    assert "giambio" not in result.text("test_trio") + result.text("test_asyncio")
 
 
 @pytest.mark.parametrize("where", ["ini", "command line", "conftest"])

@@ -86,6 +86,30 @@ def fail(message: str) -> NoReturn:
     raise pytest.fail.Exception(message, pytrace=False)
 
 
+# How pytest, and hypothesis for it, begin to say that no plugin has run an async function.
+_NOBODY_RAN_IT = (
+    "async def functions are not natively supported",
+    "with no plugin or hook that handled it",
+    "Hypothesis doesn't know how to run async test functions",
+)
+
+
+def says_that_nobody_ran_it(error: BaseException) -> bool:
+    """Whether a test fails because it, or a fixture of it, is async and was left to pytest."""
+    is_complaint = isinstance(error, pytest.fail.Exception) or (
+        type(error).__module__ == "hypothesis.errors"
+    )
+    return is_complaint and any(each in str(error) for each in _NOBODY_RAN_IT)
+
+
+def add_to_message(error: BaseException, text: str) -> None:
+    """Add to what is said of an error; like a note, but shown wherever the message is."""
+    if not isinstance(error, pytest.fail.Exception) or error.pytrace:
+        error.add_note(text)
+    else:
+        error.msg = f"{error.msg}\n{text}"
+
+
 def show_warning(message: warnings.WarningMessage) -> None:
     """Pass on a warning that was recorded."""
     show = getattr(warnings, "_showwarnmsg", None)

@@ -161,7 +161,12 @@ def is_ours(item: object) -> TypeGuard[pytest.Function]:
         return False
     if item.get_closest_marker(MARKER) is not None:
         return True
-    return mode_of(item) == "auto" and not any(map(item.get_closest_marker, _OTHERS))
+    return mode_of(item) == "auto" and not is_marked_for_another(item)
+
+
+def is_marked_for_another(item: object) -> bool:
+    """Whether a test has the marker of another async plugin."""
+    return isinstance(item, pytest.Item) and any(map(item.get_closest_marker, _OTHERS))
 
 
 def check_item(item: pytest.Function) -> None:

@@ -25,6 +25,7 @@ from ._provided import giambio_udp_port as giambio_udp_port
 from ._provided import giambio_udp_port_factory as giambio_udp_port_factory
 from ._stash import OPTIONS, RUNNER, SHARED_RUNNER
 from ._unawaited import fail_for_unawaited, warnings_recorded
+from ._untaken import untaken_explained
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -80,7 +81,8 @@ def pytest_fixture_setup(
     if not isinstance(item, pytest.Function) or not (
         is_ours(item) or is_giambio_fixture(fixturedef.func)
     ):
-        return (yield)
+        with untaken_explained(item):
+            return (yield)
     from ._fixtures import replacement
 
     function = replacement(fixturedef, request)
@@ -156,6 +158,14 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
     run_test(pyfuncitem)
     return True
+
+
+@pytest.hookimpl(wrapper=True, specname="pytest_pyfunc_call")
+def pytest_explain_untaken(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """Say how an async test that nobody has run could be run."""
+    __tracebackhide__ = True
+    with untaken_explained(pyfuncitem):
+        return (yield)
 
 
 @pytest.hookimpl(tryfirst=True, wrapper=True)
