@@ -81,13 +81,17 @@ def inner(pytester):
     """Return a function that runs pytest on a source text."""
     pytester.syspathinsert()
 
-    def run(source, *args, beside=None, **files):
+    def run(source, *args, beside=None, no_reraise_ctrlc=False, **files):
         if beside is not None:
             args = ("-p", beside, *args)
         pytester.makepyfile(test_it=HEAD + textwrap.dedent(source), **files)
         with warnings.catch_warnings():
             warnings.simplefilter("default")
-            return Result(pytester.runpytest_inprocess("-p", "no:cacheprovider", *args))
+            return Result(
+                pytester.runpytest_inprocess(
+                    "-p", "no:cacheprovider", *args, no_reraise_ctrlc=no_reraise_ctrlc
+                )
+            )
 
     return run
 

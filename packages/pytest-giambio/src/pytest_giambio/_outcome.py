@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What pytest is told: errors taken out of groups, and cut down to what a reader wants to see."""
+"""What pytest is told: errors taken out of groups, and made ones that pytest can digest."""
 
 from __future__ import annotations
 
-import types
 from typing import TYPE_CHECKING
 
 import pytest
 
 from giambio import CancelledError, TaskCancelled
-from giambio_kernel import interrupt_free_packages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,17 +74,3 @@ def _foreign(error: BaseException) -> Exception:
     stand_in = RuntimeError(f"{type(error).__name__}: {error}")
     stand_in.__cause__ = error
     return stand_in.with_traceback(error.__traceback__)
-
-
-def without_library_frames(error: BaseException) -> types.TracebackType | None:
-    """Return the traceback of *error* without the frames of the library, if any are left."""
-    frames = []
-    traceback = error.__traceback__
-    while traceback is not None:
-        package = str(traceback.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
-        if package not in interrupt_free_packages:
-            frames.append(traceback)
-        traceback = traceback.tb_next
-    for frame in reversed(frames):
-        traceback = types.TracebackType(traceback, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
-    return traceback or error.__traceback__

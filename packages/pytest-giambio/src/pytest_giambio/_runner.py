@@ -18,7 +18,7 @@ from giambio_kernel import interrupt_free_packages
 from ._clock import RunnerClock
 from ._context import Changes, apply_changes, take_back
 from ._other_timer import other_timer_paused
-from ._outcome import simplify, without_library_frames
+from ._outcome import simplify
 from ._timer import Timer
 from ._unit import FixtureUnit, Unit, UnitPool
 
@@ -286,7 +286,7 @@ def outcome_of(unit: Unit) -> BaseException:
         if not unit.ended():
             failure.add_note("it did not end when it was cancelled, and was left where it is")
         if isinstance(error, CancelledError):
-            return failure.with_traceback(without_library_frames(error))
+            return failure.with_traceback(error.__traceback__)
         failure.__cause__ = error
         return failure
     if unit.stopped_by is not None:

@@ -9,6 +9,7 @@ import pytest
 
 if TYPE_CHECKING:
     import warnings
+    from collections.abc import Callable
     from pathlib import Path
 
     from ._marker import Settings
@@ -27,5 +28,7 @@ PROMISES: pytest.StashKey[list[Promise]] = pytest.StashKey()
 RUNNER: pytest.StashKey[Runner] = pytest.StashKey()
 SHARES_RUNNER: pytest.StashKey[bool] = pytest.StashKey()
 WARNINGS: pytest.StashKey[list[warnings.WarningMessage]] = pytest.StashKey()
+# Puts back the frames that are hidden while the report is made.
+HIDDEN_FRAMES: pytest.StashKey[Callable[[], None]] = pytest.StashKey()
 # The settings of pytest-timeout's timer, and when it goes off.
 OTHER_TIMER: pytest.StashKey[tuple[Any, float]] = pytest.StashKey()

@@ -23,7 +23,7 @@ from ._provided import giambio_tcp_port as giambio_tcp_port
 from ._provided import giambio_tcp_port_factory as giambio_tcp_port_factory
 from ._provided import giambio_udp_port as giambio_udp_port
 from ._provided import giambio_udp_port_factory as giambio_udp_port_factory
-from ._stash import OPTIONS, RUNNER, SHARED_RUNNER
+from ._stash import HIDDEN_FRAMES, OPTIONS, RUNNER, SHARED_RUNNER, SHARES_RUNNER
 from ._unawaited import fail_for_unawaited, warnings_recorded
 from ._untaken import untaken_explained
 
@@ -97,11 +97,18 @@ def pytest_fixture_setup(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Listen for coroutines that are never awaited."""
+    """Listen for coroutines that are never awaited, and let Ctrl+C name a line of the program."""
     if not is_ours(item) and not _is_async_method(item):
         return (yield)
-    with warnings_recorded(item):
-        return (yield)
+    try:
+        with warnings_recorded(item):
+            return (yield)
+    except KeyboardInterrupt as interrupt:
+        if not _shows_all_frames(item):
+            from ._frames import without_library
+
+            interrupt.__traceback__ = without_library(interrupt.__traceback__)
+        raise
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -199,6 +206,37 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
             from ._items import close_shared_runner
 
             close_shared_runner(session.config)
+
+
+# Reports
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Hide the library's frames only while the report is made."""
+    try:
+        return (yield)
+    finally:
+        put_back = item.stash.get(HIDDEN_FRAMES, None)
+        if put_back is not None:
+            del item.stash[HIDDEN_FRAMES]
+            put_back()
+
+
+# No wrapper, because the errors of a unittest.TestCase are put there by a hook, too.
+@pytest.hookimpl(specname="pytest_runtest_makereport")
+def pytest_hide_library(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    """Let the line of the program be the last one that a failure of ours shows."""
+    if call.excinfo is None or _shows_all_frames(item):
+        return
+    if is_ours(item) or SHARES_RUNNER in item.stash:
+        from ._frames import hide_library
+
+        item.stash[HIDDEN_FRAMES] = hide_library(call.excinfo)
+
+
+def _shows_all_frames(item: pytest.Item) -> bool:
+    return bool(item.config.getoption("fulltrace", False))
 
 
 # Timers, ours and others
