@@ -107,14 +107,57 @@ def test_a_step_that_blocks_is_interrupted(marked, free_alarm, impatient):
         import time
 
         @pytest.mark.giambio(timeout=0.05)
-        async def test_it(): time.sleep(30)
+        async def test_it():
+            async with giambio.create_pool() as pool:
+                pool.spawn(block)
+
+        async def block(): time.sleep(30)
 
         async def test_afterwards(): pass
     """)
     assert result["test_it"] == "failed"
-    assert "Timeout: test 'test_it' took longer than 0.05 s:" in result.text("test_it")
-    assert "time.sleep(30)" in result.text("test_it")
+    text = result.text("test_it")
+    assert text.count("Timeout: test 'test_it' took longer than 0.05 s:") == 1
+    assert "└─ block: running" in text
+    assert ">   async def block(): time.sleep(30)" in text
     assert result["test_afterwards"] == "passed"
+
+
+BLOCKING = """
+    import signal
+    import sys
+    from pytest_giambio._timer import Timer
+
+    @pytest.mark.giambio(timeout=100)
+    async def test_it():
+        async with giambio.create_pool() as pool:
+            pool.spawn(block)
+
+    async def block():
+        {alarm}
+"""
+
+
+@pytest.mark.parametrize("way", ["signal", "thread"])
+def test_the_step_that_was_running_when_the_time_was_over_is_named(
+    marked, free_alarm, monkeypatch, way
+):
+    alarm = "signal.raise_signal(signal.SIGALRM)"
+    if way == "thread":
+        monkeypatch.setattr(_timer, "_signals_are_free", lambda: False)
+        alarm = "Timer.active._alarm(sys._getframe(), may_raise=False)"
+    text = marked(BLOCKING.format(alarm=alarm)).text("test_it")
+    assert "task 'block' was running, at " in text
+    assert f"test_it.py:17 in block    {alarm}" in text
+    assert ("└─ block: running" in text) is (way == "signal")
+
+
+def test_a_time_that_is_over_between_two_steps_names_no_line(marked, free_alarm):
+    text = marked("""
+        @pytest.mark.giambio(timeout=0.05)
+        async def test_it(): await giambio.sleep(100)
+    """).text("test_it")
+    assert "was running" not in text
 
 
 def test_a_test_that_does_not_end_when_it_is_cancelled_is_given_up(marked, free_alarm, impatient):

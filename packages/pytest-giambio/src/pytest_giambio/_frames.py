@@ -7,6 +7,7 @@ program. What a reader looks for is the last line of the program itself.
 
 from __future__ import annotations
 
+import linecache
 import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -61,7 +62,7 @@ def without_library(traceback: TracebackType | None) -> TracebackType | None:
     has_program = is_inside = False
     entry = traceback
     while entry is not None:
-        package = _package_of(entry.tb_frame)
+        package = package_of(entry.tb_frame)
         # What the library calls of the standard library is its affair, too.
         is_inside = package in _LIBRARY or (is_inside and package in sys.stdlib_module_names)
         if is_inside:
@@ -77,6 +78,20 @@ def without_library(traceback: TracebackType | None) -> TracebackType | None:
     return entry
 
 
-def _package_of(frame: FrameType) -> str:
+def place_in_program(frame: FrameType | None) -> str | None:
+    """Return the line of the program at which a frame of a task stands, or that has called it."""
+    while frame is not None:
+        package = package_of(frame)
+        if package == __package__:
+            break  # outside of any task
+        if package not in _LIBRARY and package not in sys.stdlib_module_names:
+            file, line = frame.f_code.co_filename, frame.f_lineno
+            source = linecache.getline(file, line).strip()
+            return f"{file}:{line} in {frame.f_code.co_qualname}    {source}".rstrip()
+        frame = frame.f_back
+    return None
+
+
+def package_of(frame: FrameType) -> str:
     """Return the name of the package that a frame belongs to, without those in it."""
     return str(frame.f_globals.get("__name__", "")).partition(".")[0]

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-import pytest
-
 from giambio import AsyncScheduler, CancelledError, CancelScope, Task, siblings
 from giambio.lowlevel import current_task, suspend
 from giambio_kernel import interrupt_free_packages
@@ -18,13 +16,15 @@ from giambio_kernel import interrupt_free_packages
 from ._clock import RunnerClock
 from ._context import Changes, apply_changes, take_back
 from ._other_timer import other_timer_paused
-from ._outcome import simplify
+from ._outcome import leaves, simplify
 from ._timer import Timer
 from ._unit import FixtureUnit, Unit, UnitPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from contextvars import Context
+
+    import pytest
 
 T = TypeVar("T")
 
@@ -282,11 +282,15 @@ def outcome_of(unit: Unit) -> BaseException:
     """Return what to raise for a unit that ended badly."""
     error = unit.error
     if unit.timeout is not None:
-        failure = pytest.fail.Exception(unit.timeout)
+        failure = unit.timeout
         if not unit.ended():
             failure.add_note("it did not end when it was cancelled, and was left where it is")
+        if error is None:
+            return failure
         if isinstance(error, CancelledError):
             return failure.with_traceback(error.__traceback__)
+        if failure in leaves(error):  # raised in the step that blocked
+            return simplify(error)
         failure.__cause__ = error
         return failure
     if unit.stopped_by is not None:

@@ -18,6 +18,8 @@ import pytest
 
 from giambio_kernel import format_tree, interrupt_free_packages
 
+from ._frames import package_of, place_in_program
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
@@ -39,7 +41,7 @@ class Timer:
         seconds: How long it may take; None for ever.
         what: What it is, for the message.
         scheduler: The loop.
-        stop: Called with the message, in the loop, when the time is over.
+        stop: Called with what to fail with, in the loop, when the time is over.
 
     Attributes:
         gave_up: Whether the task did not end although it was cancelled.
@@ -52,7 +54,7 @@ class Timer:
         seconds: float | None,
         what: str,
         scheduler: AsyncScheduler,
-        stop: Callable[[str], object],
+        stop: Callable[[BaseException], object],
     ) -> None:
         self._seconds = seconds
         self._what = what
@@ -60,6 +62,9 @@ class Timer:
         self._stop = stop
         self._stopped = False
         self._alarms = 0
+        self._failure: BaseException | None = None
+        # What to say of the step that was in progress when the time was over.
+        self._step = ""
         self._thread: threading.Timer | None = None
         self._uses_signal = False
         self.gave_up = False
@@ -72,6 +77,7 @@ class Timer:
             signal.signal(signal.SIGALRM, self._on_alarm)
             signal.setitimer(signal.ITIMER_REAL, self._seconds, _GRACE)
         else:
+            self._watched = threading.get_ident()
             self._start_thread(self._seconds)
         self._outer, Timer.active = Timer.active, self
         return self
@@ -97,24 +103,29 @@ class Timer:
         self._thread.start()
 
     def _on_thread_alarm(self) -> None:
-        self._alarm(None)
+        self._alarm(sys._current_frames().get(self._watched), may_raise=False)
         if self._thread is not None:
             self._start_thread(_GRACE)
 
     def _on_alarm(self, signum: int, frame: FrameType | None) -> None:
         __tracebackhide__ = True
-        self._alarm(frame)
+        # In the midst of the library nothing is raised, and the tree of tasks may be in pieces.
+        may_raise = self._scheduler.current_task() is not None and _is_in_program(frame)
+        self._alarm(frame, may_raise=may_raise)
 
-    def _alarm(self, frame: FrameType | None) -> None:
+    def _alarm(self, frame: FrameType | None, *, may_raise: bool) -> None:
         __tracebackhide__ = True
         if _somebody_debugs():
             return
         self._alarms += 1
         if self._alarms == 1:
+            self._note_step(frame)
+            if may_raise:
+                self._make_failure()  # while the step is in the tree
             self._call(self._expire)
         elif not self._stopped:
-            if frame is not None and self._scheduler.current_task() and _may_raise_in(frame):
-                raise pytest.fail.Exception(self._message())
+            if may_raise:
+                raise self._make_failure()
         elif self._alarms > 1 + _PATIENCE:
             self.gave_up = True
             self._call(lambda: None)  # so that the loop looks up
@@ -128,11 +139,21 @@ class Timer:
     def _expire(self) -> None:
         """In the loop, between two steps."""
         self._stopped = True
-        self._stop(self._message())
+        self._stop(self._make_failure())
 
-    def _message(self) -> str:
-        tree = format_tree(self._scheduler)
-        return f"Timeout: {self._what} took longer than {self._seconds:g} s:\n{tree}"
+    def _note_step(self, frame: FrameType | None) -> None:
+        task = self._scheduler.current_task()
+        place = place_in_program(frame)
+        if task is not None and place is not None:
+            self._step = f"\ntask {task.name!r} was running, at {place}"
+
+    def _make_failure(self) -> BaseException:
+        if self._failure is None:
+            self._failure = pytest.fail.Exception(
+                f"Timeout: {self._what} took longer than {self._seconds:g} s:\n"
+                f"{format_tree(self._scheduler)}{self._step}"
+            )
+        return self._failure
 
 
 def _signals_are_free() -> bool:
@@ -151,6 +172,5 @@ def _somebody_debugs() -> bool:
     return monitoring is not None and monitoring.get_tool(monitoring.DEBUGGER_ID) is not None
 
 
-def _may_raise_in(frame: FrameType) -> bool:
-    package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-    return package not in interrupt_free_packages
+def _is_in_program(frame: FrameType | None) -> bool:
+    return frame is not None and package_of(frame) not in interrupt_free_packages

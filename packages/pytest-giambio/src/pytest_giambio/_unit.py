@@ -57,7 +57,7 @@ class Unit:
         context: The context that it runs in.
         used: The fixtures that it uses, which it cannot go on without.
         stopped_by: The error of one of those, because of which it was cancelled.
-        timeout: What to say of it if it took too long.
+        timeout: What to fail with if it took too long.
     """
 
     kind = "test"
@@ -71,7 +71,7 @@ class Unit:
         self.context: Context
         self.used: list[FixtureUnit] = []
         self.stopped_by: BaseException | None = None
-        self.timeout: str | None = None
+        self.timeout: BaseException | None = None
 
     def start(self, scheduler: AsyncScheduler) -> None:
         """Start the task, in a copy of the current context."""
@@ -88,10 +88,10 @@ class Unit:
             self.stopped_by = error
             self.task.cancel("a fixture that it uses has failed")
 
-    def expire(self, message: str) -> None:
+    def expire(self, failure: BaseException) -> None:
         """Cancel it because it takes too long."""
         assert self.task is not None
-        self.timeout = message
+        self.timeout = failure
         self.task.cancel("it took too long")
 
     async def _run(self) -> None:
@@ -184,7 +184,7 @@ class FixtureUnit(Unit):
         if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
             value = await _resume(made)
             if value is _END:
-                raise ValueError(f"fixture {self.name!r} did not yield a value")
+                fail(f"fixture {self.name!r} did not yield a value")
             self._publish(value)
             cancelled = await self._wait_for_release()
             if await _resume(made, cancelled) is not _END:
