@@ -197,7 +197,8 @@ def test_a_lock_left_behind_by_a_cancellation_is_found_and_replayed(inner, where
     source = SWEEP.format(where=where)
     text = inner(source).text("test_it")
     assert "test_it.py::test_it fails when it is cancelled at checkpoint 2 (" in text
-    assert "is still held" in text
+    assert "is still held by 'test_it', which has ended" in text
+    assert "in_scope" not in text
     again = inner(source, f"--giambio-replay={replay_string(text)}")
     assert "fails when it is cancelled at checkpoint 2 (" in again.text("test_it")
 

@@ -12,6 +12,8 @@ import inspect
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
+from giambio.lowlevel import current_task
+
 from ._compat import fail
 
 if TYPE_CHECKING:
@@ -85,6 +87,7 @@ class Program:
 
     async def _run(self) -> None:
         __tracebackhide__ = True
+        current_task().name = self._name  # a cancel sweep runs it in a function of its own
         values: dict[Promise, Any] = {}
         ended = False
         async with AsyncExitStack() as stack:
