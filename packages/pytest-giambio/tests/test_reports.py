@@ -208,6 +208,7 @@ def test_a_test_that_skips_in_a_task_is_skipped_at_its_own_line(marked):
         "-rs",
     )
     assert "test_it.py:12: not today" in result.out
+    assert "in task" not in result.out
 
 
 @pytest.mark.parametrize(("option", "shown"), [("--tb=auto", False), ("--full-trace", True)])

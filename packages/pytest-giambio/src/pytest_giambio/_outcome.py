@@ -49,6 +49,8 @@ def simplify(error: BaseException) -> BaseException:
             if all(isinstance(each, kind) for each in errors):
                 chosen = errors[0]
                 break
+    if isinstance(chosen, pytest.skip.Exception):
+        chosen.__notes__ = []  # pytest takes what is noted, such as the task, for part of the reason
     if chosen is not error:
         chosen.__cause__ = chosen.__cause__ or error
         return chosen
