@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 
 import pytest
@@ -351,3 +352,29 @@ def test_it_works_in_several_processes(inner):
         "--giambio-mode=auto",
         beside="xdist.plugin",
     ).passed()
+
+
+# Tools of giambio
+
+
+def test_the_tools_of_the_command_line_see_the_loops_of_the_tests(pytester):
+    pytester.makepyfile(
+        test_it="""
+            import pytest
+            import giambio
+
+            @pytest.fixture(scope="module")
+            async def shared(): yield
+
+            @pytest.mark.giambio
+            async def test_alone(): await giambio.sleep(0)
+
+            @pytest.mark.giambio
+            async def test_shared(shared): await giambio.sleep(0)
+        """
+    )
+    command = [sys.executable, "-m", "giambio", "run", "--print", "-m", "pytest", "-s"]
+    result = pytester.run(*command, "-p", "no:cacheprovider")
+    result.assert_outcomes(passed=2)
+    for name in ("test_alone", "shared", "test_shared"):
+        assert f"{name} #" in result.stderr.str()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from giambio import AsyncScheduler, CancelledError, CancelScope, Task, siblings
+from giambio import CancelledError, CancelScope, EventLoop, Task, siblings
 from giambio.lowlevel import current_task, suspend
 from giambio_kernel import interrupt_free_packages
 
@@ -32,8 +32,8 @@ T = TypeVar("T")
 interrupt_free_packages.add("pytest_giambio")
 
 
-class _Scheduler(AsyncScheduler):
-    """A scheduler in which `giambio.spawn` means the root pool of the unit that calls it.
+class _Loop(EventLoop):
+    """A loop, seen by all tools, in which `giambio.spawn` means the root pool of the calling unit.
 
     The root of the loop is the wrong place: an error there ends everything, also the fixtures that
     other tests use, and nobody could say whose task it was.
@@ -98,7 +98,7 @@ class Runner:
 
     def __init__(self, *, virtual: bool = False) -> None:
         self.clock = RunnerClock(virtual=virtual)
-        self.scheduler = _Scheduler(clock=self.clock)
+        self.scheduler = _Loop(clock=self.clock)
         # The loop ends when no task is left; this one stays.
         self._keeper = self.scheduler.start(_stay, loop=False)
         self._keeper.name = "pytest"
