@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from giambio.lowlevel import current_task
 
 from . import _provided
-from ._compat import bound_function, is_of_pytest, item_of
+from ._compat import bound_function, fail, is_of_pytest, item_of
 from ._items import (
     lives_in_loop,
     promises_of,
@@ -59,7 +59,7 @@ def _is_inside_loop() -> bool:
 
 def _refuse_inside_loop(fixturedef: FixtureDef[Any]) -> None:
     if _is_inside_loop():
-        raise RuntimeError(
+        fail(
             f"fixture {fixturedef.argname!r} is set up in the loop, which has to run for that, and "
             "runs the test already; make the fixture an argument of the test"
         )
@@ -90,7 +90,7 @@ def _setting_up(
         _refuse_inside_loop(fixturedef)
         runner = runner_of(item)
         if fixturedef.scope != "function" and runner is not shared_runner(item.config):
-            raise RuntimeError(
+            fail(
                 f"fixture {fixturedef.argname!r} outlives the test, which already has a loop that "
                 "does not; make the fixture an argument of the test, or name it in "
                 "pytest.mark.usefixtures"
