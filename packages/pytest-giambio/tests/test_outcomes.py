@@ -219,6 +219,20 @@ def test_other_warnings_are_passed_on(marked):
     assert "UserWarning: careful" in result.out
 
 
+@pytest.mark.parametrize("arguments", ["", "explore=5"])
+def test_a_test_that_returns_something_is_warned_as_pytest_warns_plain_ones(inner, arguments):
+    result = inner(f"""
+        @pytest.mark.giambio({arguments})
+        async def test_it(): return 1 == 2
+
+        @pytest.mark.giambio({arguments})
+        async def test_nothing(): return None
+    """)
+    assert result["test_it"] == "passed"
+    assert "test_it.py::test_it returned False, which decides nothing" in result.out
+    assert result.out.count("PytestReturnNotNoneWarning") == 1
+
+
 def test_an_error_in_a_pool_is_shown_as_itself_with_the_path_of_the_task(marked):
     text = marked("""
         async def test_it():
@@ -298,6 +312,7 @@ def test_odd_errors_in_groups_become_others_too():
     assert simple.__notes__ == ["a note"]
     assert type(simple) is ExceptionGroup
     assert [type(each) for each in simple.exceptions] == [ValueError, RuntimeError]
+    assert str(simple.exceptions[1]) == "Odd"
 
 
 def test_cancellations_in_a_group_do_not_count():

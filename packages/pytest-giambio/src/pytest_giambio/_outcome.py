@@ -73,6 +73,7 @@ def _as_exception(error: BaseException) -> Exception:
 
 
 def _foreign(error: BaseException) -> Exception:
-    stand_in = RuntimeError(f"{type(error).__name__}: {error}")
+    name = type(error).__name__
+    stand_in = RuntimeError(f"{name}: {error}" if str(error) else name)
     stand_in.__cause__ = error
     return stand_in.with_traceback(error.__traceback__)

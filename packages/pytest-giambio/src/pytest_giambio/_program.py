@@ -66,6 +66,9 @@ class Program:
         function: The async function of the test.
         arguments: Its arguments, some of them promises.
         promises: The fixtures to set up, in this order.
+
+    Attributes:
+        returned: What the function has returned.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Program:
         self._function = function
         self._arguments = arguments
         self._promises = promises
+        self.returned: Any = None
 
     def __call__(self) -> CoroutineType[Any, Any, None]:
         run = cast("CoroutineType[Any, Any, None]", self._run())
@@ -93,7 +97,7 @@ class Program:
         async with AsyncExitStack() as stack:
             for promise in self._promises:
                 values[promise] = await promise.keep(stack, values)
-            await self._function(**_filled_in(self._arguments, values))
+            self.returned = await self._function(**_filled_in(self._arguments, values))
             ended = True
         if not ended:
             fail("a fixture has stopped the test: a scope in it was cancelled")

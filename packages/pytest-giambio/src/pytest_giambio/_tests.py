@@ -7,6 +7,8 @@ import unittest
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from ._compat import TestCaseFunction, argument_names, fail, hypothesis_of
 from ._items import promises_of, runner_of, settings_of, terms_of, used_by_test
 from ._marker import MARKER
@@ -15,8 +17,6 @@ from ._unit import Unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import pytest
 
 
 def run_test(item: pytest.Function) -> None:
@@ -61,6 +61,13 @@ def _run(
     else:
         unit = Unit(item.name, program, {})
         runner_of(item).run_test(unit, used_by_test(item), terms_of(item))
+    if program.returned is not None:
+        item.warn(
+            pytest.PytestReturnNotNoneWarning(
+                f"{item.nodeid} returned {program.returned!r}, which decides nothing; did you mean "
+                "to assert it?"
+            )
+        )
 
 
 # unittest
