@@ -188,6 +188,76 @@ def test_a_coroutine_that_nobody_awaits_fails_the_phase_in_which_it_is_dropped(m
     assert result["test_expected"] == "passed"
 
 
+def test_a_failure_without_a_traceback_tells_of_coroutines_too(marked):
+    text = marked("""
+        async def test_it():
+            giambio.sleep(1)
+            pytest.fail("on purpose", pytrace=False)
+    """).text("test_it")
+    assert text.startswith("on purpose\ncoroutine 'sleep' was never awaited")
+
+
+def test_coroutines_of_a_test_that_is_skipped_or_expected_to_fail_are_warned_of(marked):
+    result = marked(
+        """
+        async def test_skip():
+            giambio.sleep(1)
+            pytest.skip("not today")
+
+        async def test_expect():
+            giambio.sleep_forever()
+            pytest.xfail("known")
+        """,
+        "-rs",
+    )
+    assert result["test_skip"] == "skipped"
+    assert result["test_expect"] == "xfailed"
+    assert "not today\n===" in result.out
+    assert "RuntimeWarning: coroutine 'sleep' was never awaited" in result.out
+    assert "RuntimeWarning: coroutine 'sleep_forever' was never awaited" in result.out
+
+
+def test_no_test_is_blamed_for_a_coroutine_that_another_has_left_in_a_circle(marked):
+    result = marked("""
+        import gc
+
+        async def test_it():
+            circle = [giambio.sleep(1)]
+            circle.append(circle)
+
+        async def test_afterwards(): gc.collect()
+    """)
+    assert result.passed()
+    assert "RuntimeWarning: coroutine 'sleep' was never awaited" in result.out
+
+
+def test_async_functions_that_set_up_are_said_to_be_fixtures(marked):
+    result = marked("""
+        import unittest
+
+        class TestPlain:
+            async def setup_method(self): pass
+            async def test_plain(self): pass
+
+        class TestCase(unittest.TestCase):
+            async def setUp(self): self.number = 5
+            async def test_passing(self): pass
+            async def test_failing(self): assert self.number == 5
+    """)
+    assert result["test_plain"] == "error in setup"
+    assert result["test_passing"] == result["test_failing"] == "failed"
+    assert "AttributeError" in result.text("test_failing")
+    for name, coroutine in {
+        "test_plain": "TestPlain.setup_method",
+        "test_passing": "TestCase.setUp",
+        "test_failing": "TestCase.setUp",
+    }.items():
+        text = result.text(name)
+        assert f"coroutine '{coroutine}' was never awaited" in text
+        assert "make it an async fixture, with autouse=True" in text
+        assert "mark the class" not in text
+
+
 def test_fixtures_that_record_warnings_get_them(marked):
     assert marked("""
         import warnings

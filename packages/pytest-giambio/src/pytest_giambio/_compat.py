@@ -86,6 +86,12 @@ def fail(message: str) -> NoReturn:
     raise pytest.fail.Exception(message, pytrace=False)
 
 
+def error_of_test_case(item: pytest.Item) -> BaseException | None:
+    """Return what a method of a `unittest.TestCase` has failed with, which is not raised."""
+    reported = getattr(item, "_excinfo", None)
+    return reported[0].value if reported else None
+
+
 # How pytest, and hypothesis for it, begin to say that no plugin has run an async function.
 _NOBODY_RAN_IT = (
     "async def functions are not natively supported",

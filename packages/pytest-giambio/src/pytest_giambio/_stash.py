@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    import warnings
     from collections.abc import Callable
     from pathlib import Path
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from ._options import Mode, Options
     from ._program import Promise
     from ._runner import Runner
+    from ._unawaited import Recorder
 
 # Of the session.
 OPTIONS: pytest.StashKey[Options] = pytest.StashKey()
@@ -27,7 +27,7 @@ SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
 PROMISES: pytest.StashKey[list[Promise]] = pytest.StashKey()
 RUNNER: pytest.StashKey[Runner] = pytest.StashKey()
 SHARES_RUNNER: pytest.StashKey[bool] = pytest.StashKey()
-WARNINGS: pytest.StashKey[list[warnings.WarningMessage]] = pytest.StashKey()
+WARNINGS: pytest.StashKey[Recorder] = pytest.StashKey()
 # Puts back the frames that are hidden while the report is made.
 HIDDEN_FRAMES: pytest.StashKey[Callable[[], None]] = pytest.StashKey()
 # The settings of pytest-timeout's timer, and when it goes off.

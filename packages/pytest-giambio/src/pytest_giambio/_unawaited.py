@@ -9,32 +9,78 @@ to the clean-up, and recorders must be nested.
 
 from __future__ import annotations
 
+import gc
+import re
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ._compat import fail, show_warning
+import pytest
+
+from ._compat import add_to_message, error_of_test_case, fail, show_warning
 from ._stash import WARNINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import pytest
-
 _NEVER_AWAITED = "was never awaited"
+
+# What pytest and unittest call before and after tests, and cannot await.
+_SET_UPS = (
+    "(setup|teardown)_(module|class|method|function)", "(setUp|tearDown)(Module|Class)?"
+)  # fmt: skip
+
+
+class Recorder:
+    """The warnings of a test.
+
+    Attributes:
+        new: Those in which nobody has looked for complaints yet.
+        others: Those that are only to be passed on.
+    """
+
+    def __init__(self) -> None:
+        self.new: list[warnings.WarningMessage] = []
+        self.others: list[warnings.WarningMessage] = []
+        self._before_collection = 0
+
+    def on_collection(self, phase: str, info: object) -> None:
+        """Set apart what the garbage collector has found: an earlier test may have dropped it."""
+        if phase == "start":
+            self._before_collection = len(self.new)
+        else:
+            self.others += self.new[self._before_collection :]
+            del self.new[self._before_collection :]
+
+    def take_complaints(self) -> list[str]:
+        """Return what is said of coroutines, which then is not passed on as a warning any more."""
+        complaints = []
+        for warning in self.new:
+            if warning.category is RuntimeWarning and _NEVER_AWAITED in str(warning.message):
+                complaints.append(_as_complaint(warning))
+            else:
+                self.others.append(warning)
+        self.new.clear()
+        return complaints
+
+    def let_pass(self) -> None:
+        """Have no complaints."""
+        self.others += self.new
+        self.new.clear()
 
 
 @contextmanager
 def warnings_recorded(item: pytest.Item) -> Iterator[None]:
     """Record the warnings of all phases of a test, and pass them on at the end."""
-    recorded: list[warnings.WarningMessage] = []
+    recorder = item.stash[WARNINGS] = Recorder()
+    gc.callbacks.append(recorder.on_collection)
     try:
-        with warnings.catch_warnings(record=True) as recorded:
-            item.stash[WARNINGS] = recorded
+        with warnings.catch_warnings(record=True) as recorder.new:
             yield
     finally:
+        gc.callbacks.remove(recorder.on_collection)
         del item.stash[WARNINGS]
-        for message in recorded:
+        for message in (*recorder.others, *recorder.new):
             show_warning(message)
 
 
@@ -48,28 +94,31 @@ def fail_for_unawaited(item: pytest.Item, way_out: str = "") -> Iterator[None]:
 
     Raises:
         pytest.fail.Exception: A coroutine was made and never awaited. If the phase fails anyway,
-            its error gets a note instead.
+            its error tells of that, too.
     """
     __tracebackhide__ = True
+    recorder = item.stash.get(WARNINGS, None) or Recorder()  # no other plugin need know of ours
     try:
         yield
     except BaseException as error:
-        for complaint in _take_complaints(item):
-            error.add_note(complaint)
+        _complain_in(error, recorder)
         raise
-    complaints = _take_complaints(item)
-    if complaints:
+    error_of_method = error_of_test_case(item)
+    if error_of_method is not None:
+        _complain_in(error_of_method, recorder)
+    elif complaints := recorder.take_complaints():
         fail("\n".join([*complaints, way_out]).strip())
 
 
-def _take_complaints(item: pytest.Item) -> list[str]:
-    """Return what is said of coroutines, which then is not passed on as a warning any more."""
-    recorded = item.stash.get(WARNINGS, [])
-    found = [
-        each
-        for each in recorded
-        if each.category is RuntimeWarning and _NEVER_AWAITED in str(each.message)
-    ]
-    for each in found:
-        recorded.remove(each)
-    return [f"{each.message} (dropped at {each.filename}:{each.lineno})" for each in found]
+def _complain_in(error: BaseException, recorder: Recorder) -> None:
+    if isinstance(error, pytest.skip.Exception | pytest.xfail.Exception):
+        recorder.let_pass()
+    for complaint in recorder.take_complaints():
+        add_to_message(error, complaint)
+
+
+def _as_complaint(warning: warnings.WarningMessage) -> str:
+    text = f"{warning.message} (dropped at {warning.filename}:{warning.lineno})"
+    if re.search(rf"\b({'|'.join(_SET_UPS)})' {_NEVER_AWAITED}", text):
+        text += "\nit is called and not awaited; make it an async fixture, with autouse=True"
+    return text

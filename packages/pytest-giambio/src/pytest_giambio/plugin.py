@@ -139,14 +139,16 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
             return (yield)
         with fail_for_unawaited(item):
             return (yield)
+    way_out = ""
     if is_ours(item):
         from ._tests import wrap_method
 
         wrap_method(item)
-    way_out = (
-        "unittest.TestCase does not run async methods; mark the class with pytest.mark.giambio, "
-        "or set giambio_mode = auto"
-    )
+    else:
+        way_out = (
+            "unittest.TestCase does not run async methods; mark the class with "
+            "pytest.mark.giambio, or set giambio_mode = auto"
+        )
     with fail_for_unawaited(item, way_out):
         return (yield)
 
