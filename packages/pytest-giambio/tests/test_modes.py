@@ -226,6 +226,17 @@ def test_a_wrong_argument_that_comes_later_fails_the_test(inner):
     assert "test_it.py::test_it: the giambio marker has no argument timout" in result.out
 
 
+def test_a_marker_that_comes_too_late_fails_the_test(inner):
+    result = inner("""
+        @pytest.fixture(autouse=True)
+        def mark(request): request.node.add_marker(pytest.mark.giambio)
+
+        async def test_it(): pass
+    """)
+    assert result["test_it"] == "failed"
+    assert "test_it.py::test_it was marked for giambio while its fixtures" in result.text("test_it")
+
+
 def test_a_closer_marker_goes_before_one_further_away(inner):
     assert inner("""
         pytestmark = pytest.mark.giambio(clock="virtual", timeout=5)

@@ -124,6 +124,11 @@ def refuse_longer_lived(item: pytest.Function) -> None:
 
 def promises_of(item: pytest.Function) -> list[Promise]:
     """Return what was promised to a test so far, in this order."""
+    if PROMISES not in item.stash:
+        fail(
+            f"{item.nodeid} was marked for giambio while its fixtures were set up, which is too "
+            "late; mark it when tests are collected, in pytest_collection_modifyitems for example"
+        )
     return item.stash[PROMISES]
 
 
