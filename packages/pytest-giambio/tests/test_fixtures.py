@@ -247,12 +247,15 @@ def test_a_crashed_session_fixture_fails_all_its_tests_and_no_others(marked):
         async def client(server): pass
         async def test_three(client): pass
         async def test_four(): pass
+        def test_plain(server): pass
+        def test_plain_alone(): pass
     """)
     assert result["test_one"] == "failed"
     assert result["test_two"] == "failed"
     assert result["test_three"] == "error in setup"
-    assert result["test_four"] == "passed"
-    assert result.out.count("the server crashed\n") >= 3
+    assert result["test_four"] == result["test_plain_alone"] == "passed"
+    assert result["test_plain"] == "failed"
+    assert result.out.count("the server crashed\n") >= 4
     assert "CancelledError" not in result.out
 
 

@@ -122,6 +122,17 @@ def refuse_longer_lived(item: pytest.Function) -> None:
         )
 
 
+def refuse_crashed(item: pytest.Function) -> None:
+    """Fail if a plain test uses a fixture that has failed in the background of another test.
+
+    Raises:
+        BaseException: What it failed with.
+    """
+    __tracebackhide__ = True
+    if shares_runner(item):
+        runner_of(item).refuse_crashed(used_by_test(item))
+
+
 def promises_of(item: pytest.Function) -> list[Promise]:
     """Return what was promised to a test so far, in this order."""
     if PROMISES not in item.stash:

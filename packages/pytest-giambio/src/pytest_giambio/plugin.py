@@ -160,9 +160,13 @@ def _is_async_method(item: pytest.Item) -> bool:
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Run an async test of ours."""
-    if async_function(pyfuncitem) is None or not is_ours(pyfuncitem):
-        return None
     __tracebackhide__ = True
+    if async_function(pyfuncitem) is None or not is_ours(pyfuncitem):
+        if SHARED_RUNNER in pyfuncitem.config.stash:
+            from ._items import refuse_crashed
+
+            refuse_crashed(pyfuncitem)
+        return None
     from ._tests import run_test
 
     run_test(pyfuncitem)
