@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
 
 import pytest
+
+from pytest_giambio import _runner
 
 # Ctrl+C
 
@@ -112,6 +115,80 @@ async def test_it(function):
 """,
     )
     assert log == ["test"]
+
+
+@pytest.mark.parametrize("name", ["apply_changes", "take_back"])
+@pytest.mark.parametrize("time", [1, 2])
+def test_ctrl_c_in_the_midst_of_the_plugin_leaves_no_fixture_behind(
+    pytester, monkeypatch, name, time
+):
+    calls = []
+    original = getattr(_runner, name)
+
+    def interrupted_in_it(*args):
+        calls.append(args)
+        if len(calls) == time:
+            signal.raise_signal(signal.SIGINT)
+        return original(*args)
+
+    monkeypatch.setattr(_runner, name, interrupted_in_it)
+    log = interrupted(
+        pytester,
+        FIXTURES
+        + """
+async def test_it(session, function): log("test")
+async def test_never(): log("never")
+""",
+    )
+    expected = {
+        ("apply_changes", 1): ["session"],
+        ("apply_changes", 2): ["function", "session"],
+        ("take_back", 1): ["test", "function", "session"],
+        ("take_back", 2): ["test", "function", "never", "session"],
+    }
+    assert log == expected[name, time]
+
+
+@pytest.mark.parametrize("where", ["set-up", "clean-up"])
+def test_ctrl_c_after_the_last_checkpoint_of_a_fixture_is_not_lost(pytester, where):
+    log = interrupted(
+        pytester,
+        FIXTURES
+        + f"""
+@pytest.fixture
+async def it(function):
+    if {where!r} == "set-up":
+        signal.raise_signal(signal.SIGINT)
+    yield
+    log("it")
+    if {where!r} == "clean-up":
+        signal.raise_signal(signal.SIGINT)
+
+async def test_it(it):
+    await giambio.sleep(0)
+    log("test")
+
+async def test_never(): log("never")
+""",
+    )
+    assert log == ["test"] * (where == "clean-up") + ["it", "function"]
+
+
+def test_ctrl_c_before_the_clean_up_leaves_the_loop_to_the_fixtures(pytester):
+    pytester.makeconftest("""
+        import signal
+        def pytest_runtest_teardown():
+            signal.raise_signal(signal.SIGINT)
+    """)
+    log = interrupted(
+        pytester,
+        FIXTURES
+        + """
+async def test_it(function): log("test")
+async def test_never(): log("never")
+""",
+    )
+    assert log == ["test", "function"]
 
 
 # unittest

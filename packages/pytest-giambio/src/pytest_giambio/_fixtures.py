@@ -9,6 +9,7 @@ from giambio.lowlevel import current_task
 
 from . import _provided
 from ._compat import bound_function, fail, is_of_pytest, item_of
+from ._interrupts import interrupts
 from ._items import (
     lives_in_loop,
     promises_of,
@@ -100,7 +101,11 @@ def _setting_up(
 
         def tear_down() -> None:
             __tracebackhide__ = True
-            runner.tear_down(unit, fixturedef, changes, terms_of(item))
+            with interrupts.held(longer=True):
+                try:
+                    runner.tear_down(unit, fixturedef, changes, terms_of(item))
+                except KeyboardInterrupt:
+                    interrupts.waits = True  # until the other fixtures have had their turn
 
         request.addfinalizer(tear_down)
         return unit.value

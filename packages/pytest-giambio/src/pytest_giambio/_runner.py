@@ -15,6 +15,7 @@ from giambio_kernel import interrupt_free_packages
 
 from ._clock import RunnerClock
 from ._context import Changes, apply_changes, take_back
+from ._interrupts import interrupts
 from ._other_timer import other_timer_paused
 from ._outcome import leaves, simplify
 from ._timer import Timer
@@ -129,14 +130,24 @@ class Runner:
         scheduler.main_task = unit.task
         self._running = unit
         what = f"{unit.kind} {unit.name!r}"
+        runs = False
+
+        def is_there() -> bool:
+            nonlocal runs
+            if not runs:
+                runs = True
+                interrupts.watch_loop(until)
+            return until() or timer.gave_up
+
         try:
             with other_timer_paused(terms.item) as left:
                 limits = [each for each in (terms.limit, left) if each is not None]
                 seconds = min(limits, default=None)
-                with Timer(seconds, what, scheduler, unit.expire) as timer:
-                    scheduler.run_until(lambda: until() or timer.gave_up)
+                timer = Timer(seconds, what, scheduler, unit.expire)
+                with timer, interrupts.given_to_loop():
+                    scheduler.run_until(is_there)
         except BaseException:
-            self._can_go_on = False
+            self._can_go_on = not runs
             raise
         finally:
             self._running = None
@@ -189,10 +200,13 @@ class Runner:
         """
         __tracebackhide__ = True
         self.fixtures.pop(definition, None)
+        known = self.failure
         try:
             if self._can_go_on:
                 unit.release()
                 self.run(unit, unit.ended, terms)
+                if self.failure is not None and self.failure is not known:
+                    raise simplify(self.failure)
                 if unit.timeout is not None or not (
                     unit.error is None or unit.was_told(self.failure)
                 ):
@@ -262,7 +276,8 @@ class Runner:
             unit.release()
         self.clock.given_up = self._is_stuck or not self._can_go_on
         try:
-            self.scheduler.close()
+            with interrupts.held(longer=True), interrupts.given_to_loop():
+                self.scheduler.close()
         except BaseException as error:
             # Why the loop is given up, or has failed, was told when it happened.
             if not self.clock.given_up and error is not self.failure:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ._compat import TestCaseFunction, argument_names, fail, hypothesis_of
+from ._interrupts import interrupts
 from ._items import promises_of, runner_of, settings_of, terms_of, used_by_test
 from ._marker import MARKER
 from ._program import Program
@@ -59,8 +60,9 @@ def _run(
 
         run_simulated(item, program, remember=not is_example)
     else:
-        unit = Unit(item.name, program, {})
-        runner_of(item).run_test(unit, used_by_test(item), terms_of(item))
+        with interrupts.held():
+            unit = Unit(item.name, program, {})
+            runner_of(item).run_test(unit, used_by_test(item), terms_of(item))
     if program.returned is not None:
         item.warn(
             pytest.PytestReturnNotNoneWarning(

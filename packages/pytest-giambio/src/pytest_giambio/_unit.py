@@ -9,6 +9,7 @@ the set-up to the end is what makes it possible to yield inside of a pool or a t
 from __future__ import annotations
 
 import inspect
+import signal
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
@@ -210,18 +211,22 @@ class FixtureUnit(Unit):
             The cancellation that reached the fixture meanwhile: a scope in it that is open across
             the yield was cancelled. The generator has to be given that, so that the scope gets it.
         """
-        try:
-            await self._park()
-        except CancelledError as cancelled:
-            # By a failure in the background, or on purpose. Its users stop, or do not, and only
-            # then comes the second half; nothing in there may block, as in any cancelled scope.
-            self.crash = _failure_behind(cancelled)
-            if self.crash is not None and self.on_crash is not None:
-                self.on_crash(self)
-            if not self._released:
-                with CancelScope(shield=True):
-                    await self._park()
-            return cancelled
+        while not self._released:
+            try:
+                await self._park()
+            except KeyboardInterrupt:
+                # It came in the set-up, after the last checkpoint: for whatever runs now.
+                signal.raise_signal(signal.SIGINT)
+            except CancelledError as cancelled:
+                # By a failure in the background, or on purpose. Its users stop, or do not, and only
+                # then comes the second half; nothing in there may block, as in any cancelled scope.
+                self.crash = _failure_behind(cancelled)
+                if self.crash is not None and self.on_crash is not None:
+                    self.on_crash(self)
+                if not self._released:
+                    with CancelScope(shield=True):
+                        await self._park()
+                return cancelled
         return None
 
     async def _park(self) -> None:

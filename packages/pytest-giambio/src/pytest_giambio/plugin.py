@@ -15,6 +15,7 @@ import pytest
 from . import _options
 from ._compat import TestCaseFunction, replaced_function
 from ._decorator import is_giambio_fixture
+from ._interrupts import interrupts
 from ._marker import MARKER_HELP, async_function, check_item, is_ours
 from ._other_timer import forget_other_timer, note_other_timer
 from ._provided import giambio_clock as giambio_clock
@@ -88,7 +89,8 @@ def pytest_fixture_setup(
     function = replacement(fixturedef, request)
     if function is None:
         return (yield)
-    with replaced_function(fixturedef, function):
+    # What is set up halfway would never be cleaned up.
+    with interrupts.held(), replaced_function(fixturedef, function):
         return (yield)
 
 
@@ -124,10 +126,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_watch_setup(item: pytest.Item) -> Generator[None, None, None]:
     """Let no fixture forget an ``await``."""
     __tracebackhide__ = True
-    if not is_ours(item):
-        return (yield)
-    with fail_for_unawaited(item):
-        return (yield)
+    try:
+        if not is_ours(item):
+            return (yield)
+        with fail_for_unawaited(item):
+            return (yield)
+    finally:
+        interrupts.tell()  # if it came while a fixture of another test was cleaned up
 
 
 @pytest.hookimpl(tryfirst=True, wrapper=True)
@@ -185,16 +190,26 @@ def pytest_explain_untaken(pyfuncitem: pytest.Function) -> Generator[None, objec
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
     """End the loop of a test when its fixtures are cleaned up."""
     __tracebackhide__ = True
+    breaks_off = False
     try:
         if not is_ours(item):
             return (yield)
         with fail_for_unawaited(item):
             return (yield)
+    except (KeyboardInterrupt, pytest.exit.Exception):
+        breaks_off = True
+        raise
     finally:
-        if RUNNER in item.stash:
-            from ._items import close_runner
+        if not breaks_off:  # or what is left is cleaned up at the end of the session, in this loop
+            _close_runner(item)
+            interrupts.tell()
 
-            close_runner(item)
+
+def _close_runner(item: pytest.Item) -> None:
+    if RUNNER in item.stash:
+        from ._items import close_runner
+
+        close_runner(item)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -204,14 +219,12 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
         return (yield)
     finally:
         for item in getattr(session, "items", ()):
-            if RUNNER in item.stash:  # after Ctrl+C
-                from ._items import close_runner
-
-                close_runner(item)
+            _close_runner(item)  # after Ctrl+C
         if SHARED_RUNNER in session.config.stash:
             from ._items import close_shared_runner
 
             close_shared_runner(session.config)
+        interrupts.waits = False  # it ends already
 
 
 # Reports

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ctrl+C while this plugin does something that must not be left halfway.
+
+Python raises `KeyboardInterrupt` between any two instructions, also after a fixture was set up and before
+pytest knows how to clean it up. So in here it waits: until the loop runs, whose handler takes it to a
+checkpoint of the test, or until the thing is done. A second one does not wait.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+
+class _Interrupts:
+    """How SIGINT is handled.
+
+    Attributes:
+        waits: Whether one has come and nobody was told.
+    """
+
+    def __init__(self) -> None:
+        self.waits = False
+        self._is_ours = False
+        # The handler of the loop, while that runs, and whether it is about to leave.
+        self._of_loop: Any = None
+        self._leaves: Callable[[], bool] = bool
+
+    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+        if self._of_loop is not None and not self._leaves():
+            self._of_loop(signum, frame)
+        elif self.waits:
+            raise KeyboardInterrupt
+        else:
+            self.waits = True
+
+    @contextmanager
+    def held(self, *, longer: bool = False) -> Iterator[None]:
+        """Let Ctrl+C wait for the end of the block, or of the outermost of such blocks.
+
+        Args:
+            longer: Whether it goes on waiting, until somebody calls `tell`.
+
+        Raises:
+            KeyboardInterrupt: It came.
+        """
+        __tracebackhide__ = True
+        if self._is_ours or not _is_pythons_affair():
+            yield
+            return
+        signal.signal(signal.SIGINT, self._on_signal)
+        self._is_ours = True
+        try:
+            yield
+        finally:
+            self._is_ours = False
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            if not longer:
+                self.tell()
+
+    @contextmanager
+    def given_to_loop(self) -> Iterator[None]:
+        """Let the loop install its handler, which it does only in the place of Python's."""
+        if not self._is_ours:
+            yield
+            return
+        _block(signal.SIG_BLOCK)  # until that has happened
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            yield
+        finally:
+            self._of_loop = None
+            signal.signal(signal.SIGINT, self._on_signal)
+            _block(signal.SIG_UNBLOCK)
+
+    def watch_loop(self, leaves: Callable[[], bool]) -> None:
+        """In the loop: stand before its handler, which would forget what comes when it leaves.
+
+        Args:
+            leaves: Whether the loop is about to.
+        """
+        if self._is_ours:
+            self._leaves = leaves
+            self._of_loop = signal.getsignal(signal.SIGINT)
+            signal.signal(signal.SIGINT, self._on_signal)
+            _block(signal.SIG_UNBLOCK)
+
+    def tell(self) -> None:
+        """Raise what waits.
+
+        Raises:
+            KeyboardInterrupt: One has come.
+        """
+        __tracebackhide__ = True
+        if self.waits:
+            self.waits = False
+            raise KeyboardInterrupt
+
+
+interrupts = _Interrupts()
+
+
+def _is_pythons_affair() -> bool:
+    return (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+
+
+def _block(how: int) -> None:
+    if hasattr(signal, "pthread_sigmask"):  # not on Windows
+        signal.pthread_sigmask(how, {signal.SIGINT})
