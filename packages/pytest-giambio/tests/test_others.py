@@ -191,6 +191,27 @@ async def test_never(): log("never")
     assert log == ["test", "function"]
 
 
+def test_signal_handlers_of_fixtures_are_left_alone_while_they_are_there(marked):
+    assert marked("""
+        import signal
+
+        @pytest.fixture(scope="class")
+        async def signals():
+            with giambio.open_signal_receiver(signal.SIGINT) as signals:
+                yield signals
+
+        class TestIt:
+            @pytest.mark.parametrize("time", [1, 2])
+            async def test_it(self, signals, time):
+                signal.raise_signal(signal.SIGINT)
+                assert await signals.receive() == signal.SIGINT
+
+        def test_afterwards():
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+    """).passed()
+
+
 # unittest
 
 

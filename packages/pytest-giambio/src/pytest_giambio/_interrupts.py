@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class _Interrupts:
-    """How SIGINT is handled.
+    """How SIGINT is handled. A handler that somebody else has installed is left alone.
 
     Attributes:
         waits: Whether one has come and nobody was told.
@@ -27,7 +27,8 @@ class _Interrupts:
 
     def __init__(self) -> None:
         self.waits = False
-        self._is_ours = False
+        self._is_held = False
+        self._is_given = False
         # The handler of the loop, while that runs, and whether it is about to leave.
         self._of_loop: Any = None
         self._leaves: Callable[[], bool] = bool
@@ -35,10 +36,10 @@ class _Interrupts:
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if self._of_loop is not None and not self._leaves():
             self._of_loop(signum, frame)
-        elif self.waits:
-            raise KeyboardInterrupt
-        else:
+        elif self._is_held and not self.waits:
             self.waits = True
+        else:
+            raise KeyboardInterrupt
 
     @contextmanager
     def held(self, *, longer: bool = False) -> Iterator[None]:
@@ -51,32 +52,33 @@ class _Interrupts:
             KeyboardInterrupt: It came.
         """
         __tracebackhide__ = True
-        if self._is_ours or not _is_pythons_affair():
+        if self._is_held or threading.current_thread() is not threading.main_thread():
             yield
             return
-        signal.signal(signal.SIGINT, self._on_signal)
-        self._is_ours = True
+        self._replace(signal.default_int_handler, self._on_signal)
+        self._is_held = True
         try:
             yield
         finally:
-            self._is_ours = False
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            self._is_held = False
+            self._replace(self._on_signal, signal.default_int_handler)
             if not longer:
                 self.tell()
 
     @contextmanager
     def given_to_loop(self) -> Iterator[None]:
         """Let the loop install its handler, which it does only in the place of Python's."""
-        if not self._is_ours:
+        if not self._is_held:
             yield
             return
         _block(signal.SIG_BLOCK)  # until that has happened
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        self._is_given = self._replace(self._on_signal, signal.default_int_handler)
         try:
             yield
         finally:
+            self._is_given = False
             self._of_loop = None
-            signal.signal(signal.SIGINT, self._on_signal)
+            self._replace(signal.default_int_handler, self._on_signal)
             _block(signal.SIG_UNBLOCK)
 
     def watch_loop(self, leaves: Callable[[], bool]) -> None:
@@ -85,10 +87,11 @@ class _Interrupts:
         Args:
             leaves: Whether the loop is about to.
         """
-        if self._is_ours:
+        if self._is_given:
             self._leaves = leaves
             self._of_loop = signal.getsignal(signal.SIGINT)
             signal.signal(signal.SIGINT, self._on_signal)
+        if self._is_held:
             _block(signal.SIG_UNBLOCK)
 
     def tell(self) -> None:
@@ -102,15 +105,16 @@ class _Interrupts:
             self.waits = False
             raise KeyboardInterrupt
 
+    @staticmethod
+    def _replace(known: Any, new: Any) -> bool:
+        """Install a handler in the place of one. Returns whether that was there."""
+        was_there: bool = signal.getsignal(signal.SIGINT) == known
+        if was_there:
+            signal.signal(signal.SIGINT, new)
+        return was_there
+
 
 interrupts = _Interrupts()
-
-
-def _is_pythons_affair() -> bool:
-    return (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    )
 
 
 def _block(how: int) -> None:
