@@ -139,7 +139,8 @@ def test_the_number_of_schedules_must_be_one(inner):
 
 
 def test_skipping_is_no_failure_of_a_schedule(inner):
-    result = inner("""
+    result = inner(
+        """
         @pytest.mark.giambio(explore=10)
         async def test_skip(): pytest.skip("not today")
 
@@ -149,8 +150,11 @@ def test_skipping_is_no_failure_of_a_schedule(inner):
         @pytest.mark.xfail(raises=ZeroDivisionError, strict=True)
         @pytest.mark.giambio(explore=10)
         async def test_raises(): 1 / 0
-    """)
+        """,
+        "-rs",
+    )
     assert result["test_skip"] == "skipped"
+    assert "not today\n" in result.out and "in task" not in result.out
     assert result["test_expect"] == result["test_raises"] == "xfailed"
 
 

@@ -63,10 +63,10 @@ def run_simulated(item: pytest.Function, program: Program, *, remember: bool) ->
         failure = found
         if remember:
             _remember(item, found.replay)
-    except (NotDeterministic, ReplayMismatch, BaseExceptionGroup) as error:
+    except (NotDeterministic, ReplayMismatch, BaseExceptionGroup, *_THROUGH) as error:
         failure = error
     # Outside of the handler, so that what the library has raised is not shown as well.
-    if isinstance(failure, BaseExceptionGroup):
+    if isinstance(failure, (BaseExceptionGroup, *_THROUGH)):
         raise simplify(failure)
     error_of_test = failure.__cause__
     if error_of_test is None or isinstance(failure, NotDeterministic):
