@@ -356,6 +356,28 @@ def test_hypothesis_shrinks_failures_of_async_methods(marked):
     assert "number=10," in result.out
 
 
+def test_hypothesis_runs_the_async_methods_of_a_test_case(marked):
+    pytest.importorskip("hypothesis")
+    result = marked(
+        """
+        import unittest
+        from hypothesis import Phase, given, settings, strategies as st
+
+        class TestIt(unittest.TestCase):
+            def setUp(self): self.limit = 10
+
+            @settings(database=None, phases=[Phase.generate, Phase.shrink])
+            @given(number=st.integers(0, 1000))
+            async def test_it(self, number):
+                await giambio.sleep(0)
+                assert number < self.limit
+        """,
+        beside="_hypothesis_pytestplugin",
+    )
+    assert result["test_it"] == "failed"
+    assert "number=10," in result.out
+
+
 def test_hypothesis_still_minds_fixtures_that_all_examples_share(marked):
     pytest.importorskip("hypothesis")
     result = marked(

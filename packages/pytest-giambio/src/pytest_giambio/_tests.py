@@ -28,9 +28,17 @@ def run_test(item: pytest.Function) -> None:
     """
     __tracebackhide__ = True
     arguments = {name: item.funcargs[name] for name in argument_names(item)}
-    handle = hypothesis_of(item.obj)
+    _run_examples(item, item.obj, arguments)
+
+
+def _run_examples(
+    item: pytest.Function, function: Callable[..., Any], arguments: dict[str, Any]
+) -> None:
+    """Run a test; if it was decorated with ``@given``, once for each example."""
+    __tracebackhide__ = True
+    handle = hypothesis_of(function)
     if handle is None:
-        _run(item, item.obj, arguments)
+        _run(item, function, arguments)
         return
     inner = handle.inner_test
 
@@ -41,7 +49,7 @@ def run_test(item: pytest.Function) -> None:
 
     handle.inner_test = run_example
     try:
-        item.obj(**arguments)
+        function(**arguments)
     finally:
         handle.inner_test = inner
 
@@ -98,7 +106,7 @@ def wrap_method(item: pytest.Function) -> None:
     @wraps(method)
     def run() -> None:
         __tracebackhide__ = True
-        _run(item, method, {})
+        _run_examples(item, method, {})
 
     item.obj = run
 
