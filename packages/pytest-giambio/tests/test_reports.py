@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_giambio._frames import hide_library
+
 LIBRARY = ("_pool.py", "event.py", "traps.py", "_runner.py", "_unit.py", "contextlib.py")
 
 
@@ -132,6 +134,46 @@ def test_the_standard_library_is_hidden_where_the_library_calls_it(marked):
     """)
     assert shows_no_library(result.text("test_fixture"))
     assert "contextlib.py" in result.text("test_own")
+
+
+def test_errors_that_cannot_be_compared_are_shown_too(marked, free_alarm):
+    result = marked("""
+        class Difficult(Exception):
+            __hash__ = None
+            def __eq__(self, other): raise RuntimeError("cannot be compared")
+
+        @pytest.mark.giambio(timeout=0.05)
+        async def test_timeout():
+            try:
+                await giambio.sleep(100)
+            finally:
+                raise Difficult
+
+        async def test_stopped(giambio_pool):
+            giambio_pool.spawn(crash)
+            try:
+                await giambio.sleep(100)
+            finally:
+                raise Difficult
+
+        async def crash(): raise Difficult
+    """)
+    assert "Difficult" in result.text("test_timeout") and "Timeout" in result.text("test_timeout")
+    assert "ended with Difficult()" in result.text("test_stopped")
+    assert "cannot be compared" not in result.out
+
+
+def test_frames_of_an_error_that_cannot_be_assigned_to_are_hidden_and_put_back():
+    class Frozen(Exception):
+        def __setattr__(self, name, value):
+            raise AttributeError(name)
+
+    with pytest.raises(Frozen) as info:
+        raise Frozen
+    before = info.value.__traceback__
+    put_back = hide_library(info)
+    put_back()
+    assert info.value.__traceback__ is before
 
 
 def test_what_only_the_library_has_raised_is_shown_where_that_was(marked):

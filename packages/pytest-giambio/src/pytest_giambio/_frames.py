@@ -31,7 +31,7 @@ def hide_library(excinfo: pytest.ExceptionInfo[BaseException]) -> Callable[[], N
     shown = excinfo.traceback
     originals = [(error, error.__traceback__) for error in _connected(excinfo.value)]
     for error, traceback in originals:
-        error.__traceback__ = without_library(traceback)
+        _set_traceback(error, without_library(traceback))
     if excinfo.value.__traceback__ is not None:
         make: Any = type(shown)
         excinfo.traceback = make(excinfo.value.__traceback__)
@@ -39,9 +39,14 @@ def hide_library(excinfo: pytest.ExceptionInfo[BaseException]) -> Callable[[], N
     def put_back() -> None:
         excinfo.traceback = shown
         for error, traceback in originals:
-            error.__traceback__ = traceback
+            _set_traceback(error, traceback)
 
     return put_back
+
+
+def _set_traceback(error: BaseException, traceback: TracebackType | None) -> None:
+    # That of a frozen dataclass, say, cannot be assigned to.
+    BaseException.with_traceback(error, traceback)
 
 
 def _connected(error: BaseException) -> Iterator[BaseException]:

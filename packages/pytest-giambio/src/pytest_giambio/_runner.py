@@ -304,7 +304,7 @@ def outcome_of(unit: Unit) -> BaseException:
             return failure
         if isinstance(error, CancelledError):
             return failure.with_traceback(error.__traceback__)
-        if failure in leaves(error):  # raised in the step that blocked
+        if any(each is failure for each in leaves(error)):  # raised in the step that blocked
             return simplify(error)
         failure.__cause__ = error
         return failure
@@ -318,5 +318,5 @@ def outcome_of(unit: Unit) -> BaseException:
 
 
 def _add_note_of(cause: BaseException, unit: Unit, error: BaseException) -> None:
-    if error not in siblings(cause):
+    if not any(each is error for each in siblings(cause)):
         cause.add_note(f"{unit.kind} {unit.name!r}, stopped by this, ended with {error!r}")
