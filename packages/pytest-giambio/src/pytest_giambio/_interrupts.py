@@ -52,7 +52,7 @@ class _Interrupts:
             KeyboardInterrupt: It came.
         """
         __tracebackhide__ = True
-        if self._is_held or threading.current_thread() is not threading.main_thread():
+        if self._is_held or not _may_set_handlers():
             yield
             return
         self._replace(signal.default_int_handler, self._on_signal)
@@ -68,7 +68,7 @@ class _Interrupts:
     @contextmanager
     def given_to_loop(self) -> Iterator[None]:
         """Let the loop install its handler, which it does only in the place of Python's."""
-        if not self._is_held:
+        if not self._is_held or not _may_set_handlers():
             yield
             return
         _block(signal.SIG_BLOCK)  # until that has happened
@@ -87,12 +87,13 @@ class _Interrupts:
         Args:
             leaves: Whether the loop is about to.
         """
+        if not self._is_held or not _may_set_handlers():
+            return
         if self._is_given:
             self._leaves = leaves
             self._of_loop = signal.getsignal(signal.SIGINT)
             signal.signal(signal.SIGINT, self._on_signal)
-        if self._is_held:
-            _block(signal.SIG_UNBLOCK)
+        _block(signal.SIG_UNBLOCK)
 
     def tell(self) -> None:
         """Raise what waits.
@@ -115,6 +116,10 @@ class _Interrupts:
 
 
 interrupts = _Interrupts()
+
+
+def _may_set_handlers() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def _block(how: int) -> None:

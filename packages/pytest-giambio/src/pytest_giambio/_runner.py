@@ -276,7 +276,7 @@ class Runner:
             unit.release()
         self.clock.given_up = self._is_stuck or not self._can_go_on
         try:
-            with interrupts.held(longer=True), interrupts.given_to_loop():
+            with interrupts.held(longer=True):
                 self.scheduler.close()
         except BaseException as error:
             # Why the loop is given up, or has failed, was told when it happened.
