@@ -268,3 +268,21 @@ def test_ctrl_c_names_the_line_where_the_test_was(marked, option, shown):
     ).out
     assert ("test_it.py:11: KeyboardInterrupt" in out) is not shown
     assert ("traps.py" in out) is shown
+
+
+def test_ctrl_c_names_the_line_where_the_clean_up_was(marked):
+    out = marked(
+        """
+        import signal
+
+        @pytest.fixture
+        async def fixture():
+            yield
+            signal.raise_signal(signal.SIGINT)
+            await giambio.sleep(1)
+
+        async def test_it(fixture): pass
+        """,
+        no_reraise_ctrlc=True,
+    ).out
+    assert "test_it.py:13: KeyboardInterrupt" in out

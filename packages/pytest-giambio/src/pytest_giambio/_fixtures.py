@@ -104,8 +104,8 @@ def _setting_up(
             with interrupts.held(longer=True):
                 try:
                     runner.tear_down(unit, fixturedef, changes, terms_of(item))
-                except KeyboardInterrupt:
-                    interrupts.waits = True  # until the other fixtures have had their turn
+                except KeyboardInterrupt as interrupt:
+                    interrupts.waiting = interrupt  # until the other fixtures have had their turn
 
         request.addfinalizer(tear_down)
         return unit.value

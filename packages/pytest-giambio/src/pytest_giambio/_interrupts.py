@@ -22,11 +22,11 @@ class _Interrupts:
     """How SIGINT is handled. A handler that somebody else has installed is left alone.
 
     Attributes:
-        waits: Whether one has come and nobody was told.
+        waiting: One that has come and that nobody was told of.
     """
 
     def __init__(self) -> None:
-        self.waits = False
+        self.waiting: KeyboardInterrupt | None = None
         self._is_held = False
         self._is_given = False
         # The handler of the loop, while that runs, and whether it is about to leave.
@@ -36,8 +36,8 @@ class _Interrupts:
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if self._of_loop is not None and not self._leaves():
             self._of_loop(signum, frame)
-        elif self._is_held and not self.waits:
-            self.waits = True
+        elif self._is_held and self.waiting is None:
+            self.waiting = KeyboardInterrupt()
         else:
             raise KeyboardInterrupt
 
@@ -102,9 +102,9 @@ class _Interrupts:
             KeyboardInterrupt: One has come.
         """
         __tracebackhide__ = True
-        if self.waits:
-            self.waits = False
-            raise KeyboardInterrupt
+        waiting, self.waiting = self.waiting, None
+        if waiting is not None:
+            raise waiting
 
     @staticmethod
     def _replace(known: Any, new: Any) -> bool:

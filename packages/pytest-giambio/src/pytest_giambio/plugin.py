@@ -224,7 +224,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
             from ._items import close_shared_runner
 
             close_shared_runner(session.config)
-        interrupts.waits = False  # it ends already
+        interrupts.waiting = None  # it ends already
 
 
 # Reports
