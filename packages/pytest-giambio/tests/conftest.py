@@ -12,11 +12,15 @@ from contextlib import suppress
 
 import pytest
 
+import giambio
 import pytest_giambio
 
-# An inner run forgets what it has imported, and would import it again for each test.
+# An inner run forgets what it has imported, and would import it again for each test. Of what giambio
+# imports when it is first used there would be two, and what is done to the one is not seen in the other.
 with suppress(ImportError):
     importlib.import_module("hypothesis")
+for _name in dir(giambio):
+    getattr(giambio, _name)
 for _module in pkgutil.iter_modules(pytest_giambio.__path__):
     importlib.import_module(f"pytest_giambio.{_module.name}")
 

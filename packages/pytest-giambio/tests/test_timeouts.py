@@ -237,7 +237,7 @@ def test_the_limit_of_pytest_timeout_counts_too(marked, free_alarm):
     assert result["test_it"] == "failed"
     text = result.text("test_it")
     assert "Timeout: test 'test_it' took longer than " in text
-    assert "test_it: waits for Sleep(" in text
+    assert "test_it: waits for the end of its sleep in " in text
     assert result["test_afterwards"] == "passed"
 
 
