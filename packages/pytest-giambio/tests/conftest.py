@@ -78,6 +78,9 @@ def own_world(pytester, monkeypatch):
     pytester.makeini("[pytest]")
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     monkeypatch.setenv("PYTEST_PLUGINS", "pytest_giambio.plugin")
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may ignore it
+    yield
+    signal.signal(signal.SIGINT, handler)
 
 
 @pytest.fixture
