@@ -237,6 +237,43 @@ class TestCtrlC:
             AsyncScheduler().start(main)
         assert events == ["cleaned up"]
 
+    @pytest.mark.parametrize("moment", ["on_task_exit", "on_exit"])
+    def test_in_the_very_last_moments_it_is_raised_by_whoever_drives(self, moment):
+        async def main():
+            await checkpoint()
+            events.append("ran to its end")
+
+        def interrupt(*_):
+            if events:
+                signal.raise_signal(signal.SIGINT)
+
+        events = []
+        debugger = type("Interrupting", (), {moment: staticmethod(interrupt)})()
+        with pytest.raises(KeyboardInterrupt):
+            AsyncScheduler(debugger=debugger).start(main)
+        assert events == ["ran to its end"]
+
+    def test_when_what_was_run_for_holds_it_is_raised_there_and_the_tasks_go_on(self):
+        async def main():
+            while True:
+                await checkpoint()
+                steps.append("step")
+
+        def interrupted_at_three():
+            if len(steps) == 3:
+                signal.raise_signal(signal.SIGINT)
+            return len(steps) == 3
+
+        steps = []
+        loop = AsyncScheduler()
+        task = loop.start(main, loop=False)
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until(interrupted_at_three)
+        loop.run_until(lambda: len(steps) == 5)
+        task.cancel()
+        loop.close()
+        assert task.cancelled()
+
     def test_leaving_a_scope_does_not_lose_it(self):
         async def main():
             with CancelScope():

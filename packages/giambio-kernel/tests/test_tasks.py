@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextvars
+import dataclasses
 import gc
 import threading
 import warnings
@@ -637,3 +638,17 @@ def test_virtual_time_is_told_to_tasks():
         return current_scheduler().clock()
 
     assert AsyncScheduler(clock=VirtualClock()).start(main) == 86400 * 365
+
+
+def test_an_error_that_refuses_to_be_changed_is_raised_all_the_same(run):
+    @dataclasses.dataclass(frozen=True)
+    class Frozen(Exception):
+        number: int
+
+    async def main():
+        raise Frozen(1)
+
+    with pytest.raises(Frozen) as caught:
+        run(main)
+    assert caught.value.number == 1
+    assert not hasattr(caught.value, "__notes__")

@@ -252,7 +252,7 @@ def test_a_lock_that_is_still_held_when_cancelled():
         lock.release()
 
     failure = sweep(program)
-    assert "is still held by 'in_scope', which has ended" in str(failure)
+    assert "is still held by 'program', which has ended" in str(failure)
 
 
 def test_an_item_that_is_lost_when_cancelled():

@@ -69,6 +69,10 @@ class InterruptHandler:
         if self._wakeup_fd is not None:
             _signal.set_wakeup_fd(self._wakeup_fd)
             self._wakeup_fd = None
+        if exc is None and self._take_undelivered():
+            raise KeyboardInterrupt
+        if exc is None and self._take_undelivered():
+            raise KeyboardInterrupt
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         scheduler = self._scheduler
@@ -110,6 +114,19 @@ class InterruptHandler:
             self._scheduler._system.cancel("Ctrl+C")
         elif target._interrupt is pending and target.undo_wait is not None:
             target._try_abort()
+
+    def _take_undelivered(self) -> bool:
+        """Take back what came in the last steps and nobody was given; whether there is such a thing."""
+        pending, target = self._pending, self._scheduler.main_task
+        if pending is None or self._scheduler._root.error is pending:
+            return False
+        self._pending = None
+        if target is not None and self._handed_over:
+            if target._interrupt is not pending:
+                return False  # it was delivered, at a checkpoint
+            target._interrupt = None
+            target.stopping = target._scope._effective
+        return True
 
 
 def _interruptible(frame: FrameType | None) -> bool:

@@ -419,12 +419,16 @@ class Loop:
         frames = raised.__traceback__
         while frames is not None and frames.tb_frame.f_code in _LOOP_CODE:
             frames = frames.tb_next
-        raised.__traceback__ = frames
+        raised.with_traceback(frames)  # an assignment may be refused, as a frozen dataclass does
         note = "in task: "
-        if not any(str(known).startswith(note) for known in getattr(raised, "__notes__", ())):
+        if any(str(known).startswith(note) for known in getattr(raised, "__notes__", ())):
+            return
+        try:
             raised.add_note(note + task._path())
             if _asyncio_misses_its_loop(raised):
                 raised.add_note(f"under giambio: {_FOREIGN}")
+        except Exception:
+            pass  # then it is raised without
 
     def _end_in_scope(self, task: Task[Any]) -> None:
         """A task returned although a scope that it had entered is still open."""

@@ -633,9 +633,9 @@ class AsyncScheduler(Loop):
             raise RuntimeError(_OTHER_THREAD)
         if self._driven:
             raise RuntimeError("a loop cannot be driven by one of its own tasks")
-        self._driven = True
         self._inbox.disarm()
         self._asyncgens.install()
+        self._driven = True  # last, because Ctrl+C may come before, and then nobody undoes it
 
     def _leave(self) -> None:
         """Leave the loop alone; from now on whoever has work for it must say so."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Whoever wants to see every run of this process puts a function here; see `giambio.debug.attachments`.
+# Whoever wants to see every run of this process puts a function here.
 # Empty, it costs a run one test.
 attachments: list[Callable[[AsyncScheduler], object]] = []
 

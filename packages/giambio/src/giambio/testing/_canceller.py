@@ -82,6 +82,9 @@ class Canceller:
             with self._scope:
                 await main()
 
+        in_scope.__name__ = getattr(
+            main, "__name__", "program"
+        )  # what the task is called in reports
         return in_scope
 
     def was_swallowed(self) -> bool:
