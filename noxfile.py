@@ -41,8 +41,7 @@ TEST_TOOLS = [
     "aiosqlite>=0.20",  # a library that needs asyncio, for the bridge to it
 ]
 COVERAGE = {"giambio_kernel": 95, "giambio": 95, "pytest_giambio": 95}
-# The newest one is what `tests` runs with.
-PYTESTS = ["8.4", "9.0", "9.1"]
+PYTESTS = ["8.4", "9.0", "9.1", "9.2"]
 
 nox.options.sessions = [
     "lint", "types", "layers", "versions", "build", "tests", "plugin", "coverage", "soak", "docs",
@@ -98,7 +97,8 @@ def plugin(session: nox.Session, pytest: str) -> None:
         "pytest-xdist>=3.6",
     )
     what = session.posargs or ["packages/pytest-giambio/tests"]
-    session.run("python", "-P", "-m", "pytest", "-q", *what)
+    # The tests that want pytest-asyncio turn it on in runs of their own.
+    session.run("python", "-P", "-m", "pytest", "-q", "-p", "no:asyncio", *what)
 
 
 @nox.session
