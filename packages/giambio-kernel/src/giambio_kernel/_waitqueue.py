@@ -31,8 +31,9 @@ round trip a quarter faster::
 
         @trap
         def wait(self):
+            task = get_running().current  # outside of a loop this says so
             if not self.is_open:
-                task = yield self
+                yield self
                 if task.wake_error is not None:  # `outcome`, without the call
                     raise task.take_wake_error()
 """

@@ -55,7 +55,8 @@ class _Channel(Generic[T]):
     """
 
     __slots__ = (
-        "capacity", "items", "receivers", "receivers_waiting", "room", "senders", "senders_waiting",
+        "capacity", "items", "may_receive", "receivers", "receivers_waiting", "room", "senders",
+        "senders_waiting",
     )  # fmt: skip
 
     capacity: float
@@ -70,6 +71,9 @@ class _Channel(Generic[T]):
     senders_waiting: WaitQueue
     # Each waiting task with the end that it uses.
     receivers_waiting: WaitQueue
+    # False only if receiving is known to have nothing to give: no item, nobody who sends, no end. It
+    # is the usual case of who waits for items that are handed over, and saves it three looks.
+    may_receive: bool
 
     def __init__(self, capacity: float) -> None:
         self.capacity = self.room = capacity
@@ -77,6 +81,11 @@ class _Channel(Generic[T]):
         self.senders = self.receivers = 0
         self.senders_waiting = {}
         self.receivers_waiting = {}
+        self.may_receive = True
+
+    def notice(self) -> None:
+        """There may be something to receive now."""
+        self.may_receive = True
 
     def statistics(self) -> ChannelStatistics:
         return ChannelStatistics(
@@ -177,10 +186,12 @@ class SendChannel(_End[T]):
             unpark(waiting, item)
         elif len(channel.items) < channel.room:
             channel.items.append(item)
+            channel.may_receive = True
         elif not channel.receivers:
             raise self._why_not()
         else:
             enqueue(channel.senders_waiting, self, (self, item))
+            channel.may_receive = True
             task = yield PARKED
             if task.wake_error is not None:
                 raise task.take_wake_error()
@@ -204,6 +215,7 @@ class SendChannel(_End[T]):
             unpark(waiting, item)
         elif len(channel.items) < channel.room:
             channel.items.append(item)
+            channel.may_receive = True
         elif not channel.receivers:
             raise self._why_not()
         else:
@@ -214,8 +226,9 @@ class SendChannel(_End[T]):
 
     def select_sending(self, item: T) -> Case:
         """Return the case of sending *item*, for `sending`."""
-        waiting = self._channel.senders_waiting
-        return Case(self, partial(self.send_nowait, item), waiting, (self, item))
+        channel = self._channel
+        attempt = partial(self.send_nowait, item)
+        return Case(self, attempt, channel.senders_waiting, (self, item), on_wait=channel.notice)
 
     def clone(self) -> SendChannel[T]:
         """Return another end of the same kind; the channel ends when all of them are closed.
@@ -242,6 +255,7 @@ class SendChannel(_End[T]):
             if selecting:
                 settle_all(channel.receivers_waiting)
             break_all(channel.receivers_waiting, _end_of_channel)
+            channel.may_receive = True
         channel.senders -= 1
         self._way = _SHUT
 
@@ -276,24 +290,24 @@ class ReceiveChannel(_End[T]):
         Checkpoint: always. If it raises, no item was taken.
         """
         channel = self._way
-        item: T
-        if channel.items or channel.senders_waiting or not channel.senders:
-            # It need not wait, which would be a checkpoint.
-            scheduler = get_running()
-            scheduler.credit = credit = scheduler.credit - 1
-            if credit < 0 or scheduler.current.stopping:
-                yield from replenish().__await__()
-                channel = self._way
-            if channel.items or channel.senders_waiting:
-                item = _take(channel)
-                return item
-            if not channel.senders:
-                raise self._why_not()
-        task = yield self
+        task = get_running().current  # outside of a loop this says so
+        if channel.may_receive:
+            if channel.items or channel.senders_waiting or not channel.senders:
+                # It need not wait, which would be a checkpoint.
+                scheduler = task.scheduler
+                scheduler.credit = credit = scheduler.credit - 1
+                if credit < 0 or task.stopping:
+                    yield from replenish().__await__()
+                    channel = self._way
+                if channel.items or channel.senders_waiting:
+                    return _take(channel)
+                if not channel.senders:
+                    raise self._why_not()
+            channel.may_receive = False
+        yield self
         if task.wake_error is not None:
             raise task.take_wake_error()
-        item = task.wake_value
-        return item
+        return task.wake_value  # type: ignore[no-any-return]
 
     def receive_nowait(self) -> T:
         """Receive an item if there is one.

@@ -102,20 +102,17 @@ class Event(Generic[T]):
 
         Checkpoint: always.
         """
-        value: T
-        scheduler = get_running()
-        stopping = scheduler.current.stopping  # outside of a loop this says so
+        task = get_running().current  # outside of a loop this says so
         if self.wait_queue is not None:
-            task = yield self
+            yield self
             if task.wake_error is not None:
                 raise task.take_wake_error()
-            value = task.wake_value
-            return value
+            return task.wake_value  # type: ignore[no-any-return]
+        scheduler = task.scheduler
         scheduler.credit = credit = scheduler.credit - 1
-        if credit < 0 or stopping:
+        if credit < 0 or task.stopping:
             yield from replenish().__await__()
-        value = self._value
-        return value
+        return self._value  # type: ignore[no-any-return]
 
     def wait_nowait(self) -> T:
         """Return the value if it has happened.

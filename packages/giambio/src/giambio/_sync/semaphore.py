@@ -94,16 +94,16 @@ class Semaphore:
 
         Checkpoint: always. If it raises, no permit was taken.
         """
-        scheduler = get_running()
-        stopping = scheduler.current.stopping  # outside of a loop this says so
+        task = get_running().current  # outside of a loop this says so
         if self._value:
+            scheduler = task.scheduler
             scheduler.credit = credit = scheduler.credit - 1
-            if credit < 0 or stopping:
+            if credit < 0 or task.stopping:
                 yield from replenish().__await__()
             if self._value:
                 self._value -= 1
                 return
-        task = yield self
+        yield self
         if task.wake_error is not None:
             raise task.take_wake_error()
 
