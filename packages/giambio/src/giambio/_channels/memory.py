@@ -169,8 +169,7 @@ class SendChannel(_End[T]):
         scheduler.credit = credit = scheduler.credit - 1
         if credit < 0 or scheduler.current.stopping:
             yield from replenish().__await__()
-        channel = self._way
-        waiting = channel.receivers_waiting
+        waiting = self._way.receivers_waiting
         if waiting:
             if selecting:
                 settle(waiting)
@@ -184,7 +183,9 @@ class SendChannel(_End[T]):
                     return
                 waiting[task] = offer
             unpark(waiting, item)
-        elif len(channel.items) < channel.room:
+            return
+        channel = self._way
+        if len(channel.items) < channel.room:
             channel.items.append(item)
             channel.may_receive = True
         elif not channel.receivers:
@@ -289,9 +290,9 @@ class ReceiveChannel(_End[T]):
 
         Checkpoint: always. If it raises, no item was taken.
         """
-        channel = self._way
         task = get_running().current  # outside of a loop this says so
-        if channel.may_receive:
+        if self._way.may_receive:
+            channel = self._way
             if channel.items or channel.senders_waiting or not channel.senders:
                 # It need not wait, which would be a checkpoint.
                 scheduler = task.scheduler
