@@ -290,9 +290,9 @@ class ReceiveChannel(_End[T]):
 
         Checkpoint: always. If it raises, no item was taken.
         """
-        task = get_running().current  # outside of a loop this says so
         if self._way.may_receive:
             channel = self._way
+            task = get_running().current  # outside of a loop this says so
             if channel.items or channel.senders_waiting or not channel.senders:
                 # It need not wait, which would be a checkpoint.
                 scheduler = task.scheduler
@@ -305,7 +305,7 @@ class ReceiveChannel(_End[T]):
                 if not channel.senders:
                     raise self._why_not()
             channel.may_receive = False
-        yield self
+        task = yield self
         if task.wake_error is not None:
             raise task.take_wake_error()
         return task.wake_value  # type: ignore[no-any-return]

@@ -98,18 +98,20 @@ class Lock:
     def __aenter__(self) -> Trap[None]:
         """Acquire the lock; see `acquire`."""
         scheduler = get_running()
-        if self._owner is None:
+        owner = self._owner
+        if owner is None:
             scheduler.credit = credit = scheduler.credit - 1
             if credit < 0 or scheduler.current.stopping:
                 yield from replenish().__await__()
-            if self._owner is None:
+            owner = self._owner
+            if owner is None:
                 self._owner = scheduler.current
                 return
-        if self._owner is scheduler.current:
-            self._refuse_twice(self._owner)
-        if self._owner.scheduler is not scheduler:
-            self._refuse_other_loop(self._owner)
-        if not self.wait_queue and self._owner.done():
+        if owner is scheduler.current:
+            self._refuse_twice(owner)
+        if owner.scheduler is not scheduler:
+            self._refuse_other_loop(owner)
+        if not self.wait_queue and owner.done():
             raise self._broken()
         task = yield self
         if task.wake_error is not None:
