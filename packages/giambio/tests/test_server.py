@@ -852,6 +852,26 @@ def test_a_certificate_that_is_not_trusted_breaks_the_connecting(certificates, c
     assert [record.levelname for record in caplog.records] == ["DEBUG"]
 
 
+def test_the_context_for_all_clients_of_a_run_is_made_once(certificates, monkeypatch):
+    import ssl
+
+    made = []
+    context = certificates.client()
+    monkeypatch.setattr(ssl, "create_default_context", lambda: made.append(1) or context)
+
+    async def main():
+        async with giambio.create_pool() as pool:
+            server = await serve(pool, tls=certificates.server())
+            for _ in range(2):
+                async with await giambio.connect_tcp("127.0.0.1", server.port, tls=True) as stream:
+                    assert stream.version() == "TLSv1.3"
+            await server.drain()
+
+    for runs in (1, 2):
+        giambio.run(main)
+        assert len(made) == runs
+
+
 @pytest.mark.parametrize("level", ["DEBUG", "ERROR"])
 def test_the_connection_that_was_cut_off_is_told_from_another(certificates, caplog, level):
     async def handler(stream):

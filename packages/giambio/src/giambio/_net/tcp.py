@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from giambio import socket
 from giambio._sockets.names import resolve_local
+from giambio_kernel import current_scheduler
 
 from .happy_eyeballs import connect_first, interleave_families
 from .server import serve_listeners
@@ -30,6 +31,9 @@ _LARGEST_BACKLOG = 65535
 
 # How often to look for a port that is free in all families.
 _PORT_ATTEMPTS = 20
+
+# Where the context for clients is kept for the time of a run.
+_CONTEXT = object()
 
 # What a system says that has no such family, or none of the addresses that a name stands for.
 _NOT_HERE = frozenset((errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL))
@@ -94,8 +98,8 @@ async def connect_tcp(
             in seconds of the loop's clock; infinity tries one at a time. One that fails is followed
             by the next at once.
         tls: True, or a context, to make a TLS connection; with True, as
-            `ssl.create_default_context` has it. Making that takes some 15 ms, for which the loop
-            stands still; whoever connects often makes one context and gives it each time.
+            `ssl.create_default_context` has it, which is made once in a run: some 15 ms, for which
+            the loop stands still.
         server_hostname: The name that the certificate must be for, if it is not *host*.
 
     Returns:
@@ -149,10 +153,21 @@ async def _start_tls(sock: AsyncSocket, tls: ssl.SSLContext | bool, host: str | 
     from giambio._tls.stream import TLSStream
 
     name = host.decode("ascii") if isinstance(host, bytes) else host
-    context = None if isinstance(tls, bool) else tls
+    context = _default_context() if isinstance(tls, bool) else tls
     # Neither a scope nor the dot at the end of a full name is part of what a certificate says.
     name = name.partition("%")[0].rstrip(".")
     return await TLSStream.wrap(sock, context, server_hostname=name)
+
+
+def _default_context() -> ssl.SSLContext:
+    """Return the context of this run for clients. Making one reads all certificates of the system."""
+    kept = current_scheduler().locals
+    context: ssl.SSLContext | None = kept.get(_CONTEXT)
+    if context is None:
+        import ssl
+
+        context = kept[_CONTEXT] = ssl.create_default_context()
+    return context
 
 
 async def open_tcp_listeners(
