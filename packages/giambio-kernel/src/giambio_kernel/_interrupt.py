@@ -71,8 +71,6 @@ class InterruptHandler:
             self._wakeup_fd = None
         if exc is None and self._take_undelivered():
             raise KeyboardInterrupt
-        if exc is None and self._take_undelivered():
-            raise KeyboardInterrupt
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         scheduler = self._scheduler
