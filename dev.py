@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Set up a development environment and run a task in it. Needs Python 3.11 or newer and pip.
 
-    python3 dev.py demo     an echo server with real clients, to be watched
-    python3 dev.py test     the tests, against the built wheels
+    python3 dev.py demo     an echo server with real clients, to be watched; with --brief, shortly
+    python3 dev.py test     the tests, against the built wheels; what follows is for pytest
     python3 dev.py          everything that CI runs
     python3 dev.py -l       what else there is
 
@@ -48,7 +48,8 @@ def main() -> int:
         subprocess.run([str(python), "-m", "pip", "install", "--quiet", NOX], check=True)
     arguments = sys.argv[1:]
     if arguments and arguments[0] in SHORT:
-        arguments = SHORT[arguments[0]] + arguments[1:]
+        rest = arguments[1:]  # is for the demo, or for pytest
+        arguments = SHORT[arguments[0]] + (rest if "--" in rest or not rest else ["--", *rest])
     nox = subprocess.Popen([str(python), "-m", "nox", *arguments], cwd=ROOT)
     while True:
         try:

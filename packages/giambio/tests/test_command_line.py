@@ -111,6 +111,13 @@ class TestRun:
         assert message in capsys.readouterr().err
 
 
+def test_it_says_which_version_it_is(capsys):
+    with pytest.raises(SystemExit) as left:
+        command_line(["--version"])
+    assert left.value.code == 0
+    assert capsys.readouterr().out.startswith(f"giambio {giambio.__version__}, Python 3.")
+
+
 def test_whoever_reads_the_answer_may_stop_to(monkeypatch):
     """As ``head`` does."""
 

@@ -55,6 +55,7 @@ def _make_parser() -> ArgumentParser:
         prog="python -m giambio",
         description="Without a command: a prompt with top-level await.",
     )
+    parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
     run = commands.add_parser(
@@ -89,6 +90,14 @@ def _make_parser() -> ArgumentParser:
         "--interval", type=float, default=1.0, metavar="S", help="how often to look, in seconds"
     )
     return parser
+
+
+def _version() -> str:
+    from platform import python_version
+
+    from giambio import __version__
+
+    return f"giambio {__version__}, Python {python_version()}"
 
 
 def _make_tools_parser() -> ArgumentParser:
