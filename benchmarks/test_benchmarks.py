@@ -57,6 +57,15 @@ def session() -> Iterator[Session]:
     stay_on(*all_cores)
 
 
+@pytest.fixture(params=ON_WIRE, ids=lambda one: one.name)
+def server(request: pytest.FixtureRequest, session: Session) -> Contender:
+    """Each server that needs nothing to be installed, except that one needs a compiler."""
+    contender: Contender = request.param
+    if contender.library == "c" and session.compiled.program("server") is None:
+        pytest.skip("there is no C compiler")
+    return contender
+
+
 @needs_linux
 @pytest.mark.parametrize("contender", [BARE, GIAMBIO], ids=lambda one: one.name)
 @pytest.mark.parametrize("row", INSIDE, ids=lambda row: row.key)
@@ -75,10 +84,9 @@ def test_row_in_a_new_process(session: Session, contender: Contender) -> None:
 
 
 @needs_linux
-@pytest.mark.parametrize("contender", ON_WIRE, ids=lambda one: one.name)
-def test_services(session: Session, contender: Contender) -> None:
+def test_services(session: Session, server: Contender) -> None:
     """Each server echoes, also what does not fit into the buffers at once."""
-    assert play_wire(Load(3, 300_000, 300, 3_000), contender, session) > 0
+    assert play_wire(Load(3, 300_000, 300, 3_000), server, session) > 0
 
 
 @needs_linux
@@ -107,11 +115,10 @@ def test_no_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @needs_linux
-@pytest.mark.parametrize("contender", ON_WIRE, ids=lambda one: one.name)
-def test_service_of_datagrams(session: Session, contender: Contender) -> None:
+def test_service_of_datagrams(session: Session, server: Contender) -> None:
     """Each server sends datagrams back to where they came from, also the largest."""
-    assert ROWS["echo-udp"].play(contender, session) > 0
-    assert play_wire(Load(1, 65_507, 300, 3_000), contender, session, service="udp_echo") > 0
+    assert ROWS["echo-udp"].play(server, session) > 0
+    assert play_wire(Load(1, 65_507, 300, 3_000), server, session, service="udp_echo") > 0
 
 
 def test_missing_service(session: Session) -> None:

@@ -330,6 +330,7 @@ class TestPrediction:
         run(main)
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+    @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # of other tests
     @every_pair
     def test_a_child_process_reads_and_closes(self, run, pair):
         async def main():

@@ -183,9 +183,23 @@ class Path(_PurePath):
         # Not ahead of the caller, who may change the list.
         return _Fetch(start, portion=1)
 
-    async def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
-        """Make a folder."""
-        await self._do(pathlib.Path.mkdir, mode, parents, exist_ok)
+    async def mkdir(
+        self,
+        mode: int = 0o777,
+        parents: bool = False,
+        exist_ok: bool = False,
+        **options: int | None,
+    ) -> None:
+        """Make a folder.
+
+        Args:
+            mode: Its permissions, less those of the umask.
+            parents: Whether to make the folders that it is to be in, too.
+            exist_ok: Whether it may be there already.
+            **options: ``parent_mode``, which `pathlib.Path.mkdir` takes since Python 3.15.
+        """
+        mkdir: Any = pathlib.Path.mkdir
+        await self._do(mkdir, mode, parents, exist_ok, **options)
 
     async def rmdir(self) -> None:
         """Remove the folder, which must be empty."""
