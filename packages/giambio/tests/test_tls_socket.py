@@ -76,8 +76,11 @@ def pair(request, certificates, peer):
         server_context = certificates.server(version=request.param)
 
         def body():
-            with server_context.wrap_socket(right, server_side=True) as sock:
-                serve(sock)
+            # We may be gone before it has finished its handshake or its reading, which newer versions
+            # of OpenSSL also write in.
+            with contextlib.suppress(ConnectionError):
+                with server_context.wrap_socket(right, server_side=True) as sock:
+                    serve(sock)
 
         peer(body)
         client = certificates.client(version=request.param).wrap_socket(
@@ -556,8 +559,8 @@ class TestEnds:
                 with pytest.raises(NotImplementedError):
                     sock.dup()
                 await sock.shutdown()
-                # The other side may complain meanwhile, which nobody is there to hear: a reset.
-                with contextlib.suppress(ConnectionResetError):
+                # The other side may complain meanwhile, which nobody is there to hear, and so may OpenSSL.
+                with contextlib.suppress(ConnectionError):
                     assert await sock.receive() == b""
                 with pytest.raises(OSError):
                     await sock.send_all(b"not in plain text")
