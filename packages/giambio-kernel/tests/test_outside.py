@@ -244,14 +244,14 @@ class TestCtrlC:
             events.append("ran to its end")
 
         def interrupt(*_):
-            if events:
-                signal.raise_signal(signal.SIGINT)
+            events.append("interrupted")
+            signal.raise_signal(signal.SIGINT)
 
         events = []
         debugger = type("Interrupting", (), {moment: staticmethod(interrupt)})()
         with pytest.raises(KeyboardInterrupt):
             AsyncScheduler(debugger=debugger).start(main)
-        assert events == ["ran to its end"]
+        assert events == ["ran to its end", "interrupted"]
 
     def test_when_what_was_run_for_holds_it_is_raised_there_and_the_tasks_go_on(self):
         async def main():

@@ -623,7 +623,7 @@ class AsyncScheduler(Loop):
             task.wake_value = "the loop broke off"
         self._root._tasks = self._system._tasks = None
         self.ready.clear()
-        if self._hooks is not None:
+        if self._hooks is not None and not self.done():  # or it has been told
             self._hooks.on_exit()
 
     def _enter(self) -> None:
