@@ -69,7 +69,7 @@ class TaskCancelled(GiambioError):
 
 
 class DeadlockError(GiambioError):
-    """Every task waits for another one, so nothing can ever happen again.
+    """Nothing can ever happen again: every task waits, and nothing is left that could wake one.
 
     Its text is the tree of tasks, each with what it waits for and who holds that.
     """

@@ -84,11 +84,11 @@ class Hooks:
         """A task has slept that long and is ready."""
         self._tell("after_sleep", task, seconds)
 
-    def before_io(self, timeout: float | None) -> None:
-        """The loop is about to look at its descriptors, waiting so long (None: for ever)."""
+    def before_io(self, timeout: float) -> None:
+        """The loop is about to look at its descriptors, waiting so long (``inf``: for ever)."""
         self._tell("before_io", timeout)
 
-    def after_io(self, timeout: float | None) -> None:
+    def after_io(self, timeout: float) -> None:
         """The loop has looked at its descriptors."""
         self._tell("after_io", timeout)
 

@@ -4,7 +4,8 @@
 Python's own handler raises `KeyboardInterrupt` between any two instructions, also in the middle of the
 loop. This one does not: the first Ctrl+C becomes an error that the main task gets at its next
 checkpoint. If that does not help, because the checkpoint does not come, a second one raises at once:
-in the code of the task that runs, or, if none does, out of the run.
+in the code of the task that runs, or, if none does, out of the run. One that comes too late for the main
+task, in the last steps, is raised by whatever drives the loop.
 """
 
 from __future__ import annotations

@@ -67,6 +67,10 @@ class AsyncScheduler(Loop):
             the main task, or ``"wait"``. By default `run` raises, and a loop that somebody else
             ticks waits, because whoever ticks may be the one to make something happen.
 
+    Raises:
+        ValueError: *deadlock* is something else.
+        TypeError: *debugger* is a class.
+
     Attributes:
         main_task: The main task; ``None`` before the start.
         current: The task whose step it is; between steps an object that is no task. For the hot
@@ -89,7 +93,7 @@ class AsyncScheduler(Loop):
         "locals",
     )
 
-    # Set here, too; declared again for type checkers.
+    # `Loop` sets them; declared again for type checkers.
     current: Task[Any]
     ready: deque[Task[Any]]
     main_task: Task[Any] | None
@@ -220,6 +224,8 @@ class AsyncScheduler(Loop):
         Raises:
             RuntimeError: The run ended and the condition did not hold, or this is called inside a
                 running loop.
+            KeyboardInterrupt: Ctrl+C came too late for the main task to be given it. The tasks are
+                as they are.
         """
         self._refuse_nesting()
         self._enter()
@@ -502,7 +508,7 @@ class AsyncScheduler(Loop):
         self._cleanups.append((fn, args))
 
     def add_debugger(self, debugger: object) -> None:
-        """Tell *debugger*, too, what happens from now on."""
+        """Tell *debugger*, too, what happens from now on. Raises `TypeError` if it is a class."""
         if isinstance(debugger, type):
             raise TypeError(f"pass an instance of the debugger: {debugger.__name__}()")
         if self._hooks is None:

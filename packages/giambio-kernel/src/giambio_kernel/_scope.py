@@ -237,6 +237,9 @@ class CancelScope:
 
         Can be set at any time. A moment in the past cancels at the next checkpoint. Setting it on a
         scope that was made with ``seconds`` and not entered yet replaces those.
+
+        Raises:
+            ValueError: Set to what is not a number.
         """
         return self._deadline
 
@@ -395,6 +398,7 @@ class TimedScope(CancelScope):
 
     Raises:
         ValueError: *seconds* is negative or not a number.
+        TypeError: It is something else than a number, such as ``None``.
     """
 
     __slots__ = ()

@@ -459,10 +459,10 @@ def begin(task: Task[Any]) -> object:
             assert isinstance(watcher, Task)
             watcher.undo_wait = None
             task.scheduler.ready.append(watcher)
-    signal = task.coro.send(None)
+    request = task.coro.send(None)
     # Only now: many a task ends in its first step and never needs the bound method.
     task._step = task.coro.send
-    return signal
+    return request
 
 
 def ended_well(task: Task[Any]) -> object:
