@@ -72,7 +72,7 @@ class VirtualClock:
 
     @property
     def rate(self) -> float:
-        """How many virtual seconds pass in a real one."""
+        """How many virtual seconds pass in a real one. Can be set, as long as it is a finite number."""
         return self._rate
 
     @rate.setter

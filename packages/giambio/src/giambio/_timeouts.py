@@ -70,6 +70,7 @@ class with_timeout(TimedScope, FailingTimeout):  # noqa: N801
 
     Raises:
         ValueError: *seconds* is negative or not a number.
+        TypeError: It is something else than a number, such as ``None``.
         TooSlowError: Raised by the block when the time is over and it had to be cancelled. A block
             that came to its end all the same raises nothing.
     """
@@ -90,6 +91,7 @@ class skip_after(TimedScope, Timeout):  # noqa: N801
 
     Raises:
         ValueError: *seconds* is negative or not a number.
+        TypeError: It is something else than a number, such as ``None``.
     """
 
     __slots__ = ()

@@ -88,6 +88,9 @@ class PipeEnd(ClosedAtOnce):
         """Close this end, at once; the result may be awaited. Closing twice is fine.
 
         A task that waits on it gets `ResourceClosed`.
+
+        Raises:
+            RuntimeError: A task of a loop in another thread waits on it; then it was not closed.
         """
         if self._loop is not None:
             self._handle.close()

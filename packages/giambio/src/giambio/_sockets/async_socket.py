@@ -302,6 +302,7 @@ class AsyncSocket(ConnectingSocket):
             How many bytes were sent.
 
         Raises:
+            TypeError: There is no address, or there are more arguments than flags and an address.
             ResourceBusy, ResourceClosed, OSError: As for `send_some`.
 
         Checkpoint: always. If it raises `CancelledError`, nothing was sent.

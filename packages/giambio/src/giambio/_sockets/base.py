@@ -145,7 +145,13 @@ class SocketBase(ClosedAtOnce):
     def setsockopt(
         self, level: int, option: int, value: int | Data | None, size: int | None = None
     ) -> None:
-        """Set an option; with ``None`` and *size*, to a null pointer of that size."""
+        """Set an option; with ``None`` and *size*, to a null pointer of that size.
+
+        Raises:
+            TypeError: *value* is ``None``, and no *size* is given.
+            ResourceClosed: The socket is closed.
+            OSError: As the standard method.
+        """
         self._check_open()
         if value is None:
             if size is None:
@@ -241,6 +247,9 @@ class SocketBase(ClosedAtOnce):
         """Close the socket, at once; the result may be awaited. Closing twice is fine.
 
         Tasks that wait on it get `ResourceClosed`.
+
+        Raises:
+            RuntimeError: A task of a loop in another thread waits on it; then it was not closed.
         """
         self._leave_loop()
         self.socket.close()
@@ -250,6 +259,9 @@ class SocketBase(ClosedAtOnce):
         """Give up the descriptor without closing it, and return it.
 
         Tasks that wait on it get `ResourceClosed`.
+
+        Raises:
+            RuntimeError: A task of a loop in another thread waits on it; then it keeps the descriptor.
         """
         self._leave_loop()
         return self.socket.detach()

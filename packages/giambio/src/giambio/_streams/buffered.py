@@ -260,6 +260,7 @@ class BufferedStream(StreamWrapper):
             keep: Whether lines have their ends on. Otherwise, an empty line is ``b""``.
 
         Raises:
+            ValueError: *limit* is negative.
             DelimiterNotFound: Raised by the iteration when a line is longer. It stays in the buffer.
             ResourceBusy, ResourceClosed, OSError: By the iteration, as the stream below.
 

@@ -53,6 +53,9 @@ class Condition:
 
     Args:
         lock: The lock to use; several conditions may share one. A new one if omitted.
+
+    Raises:
+        TypeError: *lock* is something else than a `Lock`.
     """
 
     __slots__ = ("_lock", "_waiters")
@@ -72,7 +75,10 @@ class Condition:
         return self._lock.locked()
 
     async def acquire(self) -> None:
-        """Acquire the lock. See `Lock.acquire`."""
+        """Acquire the lock. See `Lock.acquire`.
+
+        Checkpoint: always. If it raises, the lock was not acquired.
+        """
         await self._lock.acquire()
 
     def acquire_nowait(self) -> None:

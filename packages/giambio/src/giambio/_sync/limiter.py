@@ -79,6 +79,9 @@ class CapacityLimiter:
 
         Can be set at any time. With more, waiting tasks go on; with fewer, no token is taken away,
         and none is given out until enough have come back.
+
+        Raises:
+            ValueError: Set to a number that is negative or a fraction.
         """
         return self._total
 
