@@ -427,6 +427,33 @@ class TestStandardStreams:
         os.close(read_fd)
         os.close(write_fd)
 
+    def test_one_that_is_used_cannot_be_closed_by_another_thread(self, run):
+        read_fd, write_fd = os.pipe()
+        refused = []
+
+        async def main():
+            stream = StandardInput(read_fd)
+            async with giambio.create_pool() as pool:
+                waiting = pool.spawn(stream.receive)
+                await wait_all_tasks_blocked()
+                thread = threading.Thread(target=close, args=(stream,))
+                thread.start()
+                thread.join()
+                os.write(write_fd, b"x")
+            assert waiting.result() == b"x"
+            assert not stream.closed
+
+        def close(stream):
+            try:
+                stream.close()
+            except RuntimeError as error:
+                refused.append(error)
+
+        run(main)
+        assert refused
+        os.close(read_fd)
+        os.close(write_fd)
+
     def test_waiting_for_a_terminal_can_be_cancelled(self, run, terminal):
         master, slave = terminal
 

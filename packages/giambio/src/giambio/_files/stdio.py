@@ -117,11 +117,15 @@ class _Standard(ClosedAtOnce):
 
         A task that waits on it gets `ResourceClosed`. Closing twice is fine, and the result may be
         awaited.
+
+        Raises:
+            RuntimeError: A task uses it, and this is not called from inside a loop; then it was not
+                closed.
         """
         if not self._closed:
-            self._closed = True
             if self._user is not None:
                 notify_closing(self._fd)
+            self._closed = True
         return DONE
 
     def _begin(self) -> None:
