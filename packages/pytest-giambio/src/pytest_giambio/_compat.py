@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is not public API of pytest, and of what it uses. All of it stands here.
 
-Checked with pytest 8.4, 9.0 and 9.2; `nox -s plugin` runs the tests of this package with each.
+Checked with pytest 8.4, 9.0, 9.1 and 9.2; `nox -s plugin` runs the tests of this package with each.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class _Interrupts:
         self.waiting: KeyboardInterrupt | None = None
         self._is_held = False
         self._is_given = False
-        # The handler of the loop, while that runs, and whether it is about to leave.
+        # The handler of the loop, while that runs, and whether it has done its work.
         self._of_loop: Any = None
         self._leaves: Callable[[], bool] = bool
 
@@ -82,10 +82,12 @@ class _Interrupts:
             _block(signal.SIG_UNBLOCK)
 
     def watch_loop(self, leaves: Callable[[], bool]) -> None:
-        """In the loop: stand before its handler, which would forget what comes when it leaves.
+        """In the loop: stand before its handler, to keep what comes when the loop has done its work.
+
+        The loop would raise it on leaving, as if the fixture that it has set up just then had failed.
 
         Args:
-            leaves: Whether the loop is about to.
+            leaves: Whether it has.
         """
         if not self._is_held or not _may_set_handlers():
             return

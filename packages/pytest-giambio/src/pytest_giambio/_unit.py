@@ -231,7 +231,7 @@ class FixtureUnit(Unit):
 
     async def _park(self) -> None:
         self._is_parked = True
-        await suspend(self._unpark, _EndOfUse(self.name))
+        await suspend(self._unpark, _EndOfUse())
 
     def _unpark(self, task: Task[Any], error: BaseException) -> None:
         self._is_parked = False
@@ -268,9 +268,6 @@ async def _close(made: Any) -> None:
 
 class _EndOfUse:
     """What a fixture waits on."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
 
     def __repr__(self) -> str:
         return "the end of the tests that use it"
