@@ -66,8 +66,9 @@ class AsyncGenerators:
 
 
 def _complaint(generator: AsyncGenerator[Any, Any]) -> str:
+    name = getattr(generator, "__qualname__", generator)
     return (
-        f"async generator {getattr(generator, '__qualname__', generator)!r} was dropped before it was exhausted; "
+        f"async generator {name!r} was dropped before it was exhausted; "
         "iterate it under 'async with contextlib.aclosing(...)'"
     )
 

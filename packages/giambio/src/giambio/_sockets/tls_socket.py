@@ -54,10 +54,10 @@ class TLSSocket(TLSFacts, AsyncSocket):
     needs it; with ``do_handshake_on_connect=False`` only then. If a handshake or a sending operation
     is cancelled after it has begun, the connection is broken, and the socket is closed.
 
-    `AsyncSocket.close` closes it at once; `aclose` and ``async with`` tell the other side so that it is the end,
-    if that can be sent without waiting. Datagram and message operations raise `ValueError`, as they
-    do on the standard socket. For what they cannot do, TLS over other streams, half-closing, see
-    `giambio.TLSStream`.
+    `AsyncSocket.close` closes it at once; `aclose` and ``async with`` tell the other side that this is
+    the end, if that can be sent without waiting. Datagram and message operations raise `ValueError`,
+    as they do on the standard socket. For what it cannot do, TLS over other streams and half-closing,
+    see `giambio.TLSStream`.
     """
 
     __slots__ = ("_handshake_lock", "_is_shaken", "_stalled")

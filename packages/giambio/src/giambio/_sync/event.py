@@ -7,14 +7,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar, overload
 
 from giambio._selection import Case, selecting, settle_all
 from giambio.exceptions import WouldBlock
-from giambio_kernel import (
-    Trap,
-    WaitQueue,
-    get_running,
-    replenish,
-    trap,
-    wake,
-)
+from giambio_kernel import Trap, WaitQueue, get_running, replenish, trap, wake
 
 if TYPE_CHECKING:
     from typing import Any

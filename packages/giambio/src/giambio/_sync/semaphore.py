@@ -6,14 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from giambio.exceptions import WouldBlock
-from giambio_kernel import (  # fmt: skip
-    Trap,
-    WaitQueue,
-    get_running,
-    replenish,
-    trap,
-    unpark,
-)
+from giambio_kernel import Trap, WaitQueue, get_running, replenish, trap, unpark
 
 if TYPE_CHECKING:
     from types import TracebackType

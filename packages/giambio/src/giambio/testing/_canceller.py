@@ -82,9 +82,8 @@ class Canceller:
             with self._scope:
                 await main()
 
-        in_scope.__name__ = getattr(
-            main, "__name__", "program"
-        )  # what the task is called in reports
+        # What the task is called in reports.
+        in_scope.__name__ = getattr(main, "__name__", "program")
         return in_scope
 
     def was_swallowed(self) -> bool:

@@ -2,8 +2,8 @@
 """Replay strings: a failure, written down in a line that can be mailed.
 
 ``gb1-`` and some base 32: who it belongs to, what the random numbers began with, the precedences of the
-schedule, the faults of the network, and the point of a cancellation. The digit is the version of all this; a string of another one
-is refused, because what counts as a step may have changed in between, too.
+schedule, the faults of the network, and the point of a cancellation. The digit is the version of all
+this; a string of another one is refused, because what counts as a step may have changed in between, too.
 """
 
 from __future__ import annotations
