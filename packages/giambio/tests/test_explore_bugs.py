@@ -245,14 +245,14 @@ def test_a_permit_that_is_not_given_back_when_cancelled():
 
 
 def test_a_lock_that_is_still_held_when_cancelled():
-    async def program():
+    async def forgetful():
         lock = giambio.Lock()
         await lock.acquire()
         await giambio.sleep(1)
         lock.release()
 
-    failure = sweep(program)
-    assert "is still held by 'program', which has ended" in str(failure)
+    failure = sweep(forgetful)
+    assert "is still held by 'forgetful', which has ended" in str(failure)
 
 
 def test_an_item_that_is_lost_when_cancelled():

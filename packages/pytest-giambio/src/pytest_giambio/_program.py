@@ -12,8 +12,6 @@ import inspect
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from giambio.lowlevel import current_task
-
 from ._compat import fail
 
 if TYPE_CHECKING:
@@ -78,7 +76,7 @@ class Program:
         arguments: dict[str, Any],
         promises: list[Promise],
     ) -> None:
-        self._name = name
+        self.__name__ = name  # a cancel sweep runs it in a function that it calls by this name
         self._function = function
         self._arguments = arguments
         self._promises = promises
@@ -86,12 +84,11 @@ class Program:
 
     def __call__(self) -> CoroutineType[Any, Any, None]:
         run = cast("CoroutineType[Any, Any, None]", self._run())
-        run.__name__ = self._name
+        run.__name__ = self.__name__
         return run
 
     async def _run(self) -> None:
         __tracebackhide__ = True
-        current_task().name = self._name  # a cancel sweep runs it in a function of its own
         values: dict[Promise, Any] = {}
         ended = False
         async with AsyncExitStack() as stack:

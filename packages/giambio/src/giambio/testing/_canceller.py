@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from giambio_kernel import CancelScope, TaskState
@@ -83,7 +84,8 @@ class Canceller:
                 await main()
 
         # What the task is called in reports.
-        in_scope.__name__ = getattr(main, "__name__", "program")
+        function = main.func if isinstance(main, partial) else main
+        in_scope.__name__ = getattr(function, "__name__", "program")
         return in_scope
 
     def was_swallowed(self) -> bool:
