@@ -75,8 +75,8 @@ def open_process(
         **options: As for `subprocess.Popen`: ``cwd``, ``env``, ``pass_fds`` and so on.
 
     Raises:
-        TypeError: *command* is a string without *shell*, or no string with it; or an option is for
-            text, while the pipes carry bytes.
+        TypeError: *command* is a string without *shell*, or no string with it; or an option is a
+            timeout, or for text, while the pipes carry bytes.
         ValueError: *command* is empty, or *grace* negative or not a number.
 
     Entering the block raises `OSError` if the program cannot be started: there is no such file,
