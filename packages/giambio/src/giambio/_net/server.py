@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import errno
 from math import inf
-from types import CoroutineType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from giambio._pool import create_pool
 from giambio._sockets.async_socket import AsyncSocket
-from giambio._streams.protocols import TakesLeave
 from giambio._sync.event import Event
 from giambio._timeouts import skip_after, with_timeout
 from giambio.exceptions import ResourceClosed
@@ -30,21 +28,16 @@ from giambio_kernel import (
     unpark_all,
 )
 
+from .handlers import check_handler, check_on_error, log_error, logger
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Coroutine, Iterable
 
     from giambio._pool import Pool, TaskStatus
-    from giambio._tls.stream import TLSStream
     from giambio_kernel import Task
 
-PlainHandler: TypeAlias = "Callable[[AsyncSocket], Coroutine[Any, Any, object]]"
-TLSHandler: TypeAlias = "Callable[[TLSStream], Coroutine[Any, Any, object]]"
-Handler: TypeAlias = "PlainHandler | TLSHandler"
-"""What serves one connection: an async function of its stream."""
-
-OnError: TypeAlias = "Callable[[Exception, AsyncSocket], object]"
-"""What is told of an error while a connection was served, and of the socket of that connection."""
+    from .handlers import Handler, OnError
 
 # What accept says when there are no descriptors or no memory. The connection goes on waiting.
 _EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
@@ -264,12 +257,7 @@ class Server:
 
     def _check(self) -> None:
         """Refuse what would show only when a client comes, or block the loop."""
-        handler: Any = self._handler
-        if not callable(handler):
-            if isinstance(handler, CoroutineType):
-                handler.close()  # or Python would complain of that, too
-            raise TypeError(f"expected an async function to serve with, not {handler!r}")
-        _check_takes_a_stream(handler)
+        check_handler(self._handler)
         for listener in self.listeners:
             if not isinstance(listener, AsyncSocket):
                 raise TypeError(
@@ -277,9 +265,7 @@ class Server:
                 )
         if self._tls is not None:
             self._check_tls(self._tls)
-        on_error: Any = self._on_error
-        if on_error is not log_error and not _is_plain_function(on_error):
-            raise TypeError(f"on_error must be a plain function, not {on_error!r}")
+        check_on_error(self._on_error)
         if not self._max_clients >= 1:
             raise ValueError(f"max_clients must be at least 1, not {self._max_clients!r}")
         if not self.listeners:
@@ -311,7 +297,7 @@ class Server:
                     raise
                 now = current_scheduler().clock()
                 if now >= warn_at:
-                    _logger().warning("cannot accept connections for now: %s", error)
+                    logger().warning("cannot accept connections for now: %s", error)
                     warn_at = now + _EXHAUSTED_WARNINGS
                 await sleep(_EXHAUSTED_PAUSE)
                 continue
@@ -401,51 +387,3 @@ async def serve_listeners(
     """
     server = Server(handler, listeners, tls, tls_handshake_timeout, max_clients, on_error)
     await server._serve(task_status)
-
-
-def _check_takes_a_stream(handler: Any) -> None:
-    from inspect import signature  # slow to import
-
-    try:
-        takes = signature(handler)
-    except (TypeError, ValueError):  # it does not tell, as some that are written in C
-        return
-    try:
-        takes.bind(None)
-    except TypeError as error:
-        raise TypeError(
-            f"the handler is called with the stream of a connection, and nothing else: {error} of "
-            f"{handler!r}; the address of the client is what its getpeername() returns"
-        ) from None
-
-
-def _is_plain_function(fn: object) -> bool:
-    from inspect import iscoroutinefunction  # slow to import
-
-    return callable(fn) and not iscoroutinefunction(fn)
-
-
-def log_error(error: Exception, sock: AsyncSocket) -> None:
-    """Log an error of a handler: what a server does if it is not told otherwise."""
-    try:
-        peer = sock.getpeername() or "a client"
-    except (OSError, ResourceClosed):
-        peer = "a client that is gone"
-    if _is_of(error, sock):
-        _logger().debug("the connection of %s broke: %r", peer, error)
-    else:
-        _logger().error("an error while serving %s", peer, exc_info=error)
-
-
-def _is_of(error: Exception, sock: AsyncSocket) -> bool:
-    """Whether it is this connection that broke, which is its client's affair."""
-    stream = getattr(error, "stream", None)
-    while isinstance(stream, TakesLeave):  # one of ours over another one
-        stream = getattr(stream, "transport", None) or getattr(stream, "stream", None)
-    return stream is sock
-
-
-def _logger() -> Any:
-    import logging
-
-    return logging.getLogger("giambio.server")

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from giambio._sockets.async_socket import AsyncSocket
     from giambio._tls.stream import TLSStream
 
-    from .server import Handler, OnError, Server
+    from .handlers import Handler, OnError
+    from .server import Server
 
 # More than systems allow, which cut it down to what they do.
 _LARGEST_BACKLOG = 65535

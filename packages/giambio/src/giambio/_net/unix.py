@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from giambio._pool import TaskStatus
     from giambio._sockets.base import Done
 
-    from .server import Handler, OnError, Server
+    from .handlers import Handler, OnError
+    from .server import Server
 
 UnixPath: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
 """Where a UNIX socket is: a path; or on Linux, beginning with a null, a name without a file."""
