@@ -125,6 +125,19 @@ def test_calls_after_the_end_are_refused():
     loop._inbox.notify()  # a late thread: nothing happens
 
 
+def test_a_thread_that_is_late_may_come_while_the_pipe_is_being_closed(monkeypatch):
+    def notify_and_close(fd):
+        loop._inbox.notify()
+        close(fd)
+        loop._inbox.notify()
+
+    loop = AsyncScheduler()
+    loop.start(checkpoint, loop=False)
+    close = os.close
+    monkeypatch.setattr(os, "close", notify_and_close)
+    loop.close()
+
+
 def test_an_open_wake_up_means_that_the_program_is_not_deadlocked():
     async def main():
         scheduler = current_scheduler()

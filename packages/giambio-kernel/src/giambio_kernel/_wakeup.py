@@ -65,8 +65,8 @@ class Inbox:
         try:
             # Returns None if the pipe is full; then it is readable, which is all that is wanted.
             self._sender.write(b"\0")
-        except ValueError:
-            pass  # the loop was closed meanwhile
+        except (ValueError, OSError):
+            pass  # the loop was closed meanwhile, or is being closed
 
     def notify_if_armed(self) -> None:
         """Wake whoever waits for the loop, unless that was done."""
@@ -101,8 +101,9 @@ class Inbox:
 
     def close(self) -> None:
         """Close the pipe. Calls that were left and not made are dropped."""
-        os.close(self._receiver)
+        # In this order a late thread finds it closed, and not a pipe that nobody reads from.
         self._sender.close()
+        os.close(self._receiver)
 
 
 class Wakeup:
