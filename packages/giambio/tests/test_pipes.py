@@ -606,3 +606,26 @@ class TestStandardStreams:
                 StandardInput(100_000)
 
         run(main)
+
+    @pytest.mark.parametrize("fd", [0, 1, 2])
+    def test_what_has_got_the_number_of_a_missing_one_is_not_taken_for_it(self, run, fd):
+        """Whatever is opened first gets it: of a program without input, the poller of the loop."""
+        name = ("stdin", "stdout", "stderr")[fd]
+        program = f"""if True:
+            import os, giambio
+            taken = os.open(os.devnull, os.O_RDWR)
+            async def main():
+                try:
+                    giambio.open_{name}()
+                except giambio.ResourceClosed:
+                    os._exit(99 if taken == {fd} else 98)
+            giambio.run(main)
+        """
+
+        async def main():
+            done = await giambio.run_process(
+                ["sh", "-c", f'exec "$0" -c "$1" {fd}>&-', sys.executable, program], check=False
+            )
+            assert done.returncode == 99
+
+        run(main)

@@ -32,6 +32,7 @@ from giambio_kernel import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from typing import TextIO
 
     from giambio._sockets.base import Data, Done
 
@@ -56,6 +57,7 @@ def open_stdin() -> StandardInput:
         ResourceClosed: The program has no standard input.
         RuntimeError: Not called from inside a loop.
     """
+    _check_given(sys.__stdin__, "standard input")
     return StandardInput(0)
 
 
@@ -69,6 +71,7 @@ def open_stdout() -> StandardOutput:
         ResourceClosed: The program has no standard output.
         RuntimeError: Not called from inside a loop.
     """
+    _check_given(sys.__stdout__, "standard output")
     if sys.stdout is not None:
         sys.stdout.flush()
     return StandardOutput(1)
@@ -81,7 +84,21 @@ def open_stderr() -> StandardOutput:
         ResourceClosed: The program has none.
         RuntimeError: Not called from inside a loop.
     """
+    _check_given(sys.__stderr__, "standard error output")
     return StandardOutput(2)
+
+
+def _check_given(file: TextIO | None, what: str) -> None:
+    """Refuse a descriptor that the program was not started with.
+
+    The system gives its number to whatever is opened first, which may be the poller of the loop.
+    Python, too, knows only because it has looked when it started.
+
+    Raises:
+        ResourceClosed: It is such a one.
+    """
+    if file is None:
+        raise ResourceClosed(f"the program has no {what}: it was closed when the program started")
 
 
 class _Standard(ClosedAtOnce):
