@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import enum
 import socket as stdlib
 import threading
 
@@ -295,11 +296,26 @@ def test_a_resolver_that_finds_nothing_has_found_no_host(run):
     run(main)
 
 
-@pytest.mark.parametrize("port", [-1, 65536, 70000])
+@pytest.mark.parametrize("port", [-1, 65536, 70000, "-1", "70000", b"70000"])
 def test_a_port_that_is_none_is_refused(run, port):
     """Some systems would take the rest of dividing it by 65536."""
     with pytest.raises(ValueError, match="a number from 0 to 65535"):
         run(giambio.connect_tcp, "127.0.0.1", port)
+
+
+@pytest.mark.parametrize("port", [80.0, test_a_port_that_is_none_is_refused])
+def test_what_is_no_port_at_all_is_an_error_that_says_so(run, port):
+    """The standard module says that it has expected an Int."""
+    with pytest.raises(TypeError, match=r"the name of a service, not (80\.0|<function)"):
+        run(giambio.serve_tcp, giambio.sleep, port)
+
+
+def test_a_port_may_be_a_number_with_a_name(run):
+    class Port(enum.IntEnum):
+        HTTP = 80
+
+    found = run(socket.getaddrinfo, "127.0.0.1", Port.HTTP)
+    assert found == stdlib.getaddrinfo("127.0.0.1", 80)
 
 
 def test_a_waiting_look_up_can_be_cancelled(run, monkeypatch):

@@ -171,12 +171,12 @@ async def getaddrinfo(
 
     Raises:
         socket.gaierror: The name could not be resolved, or is no possible name.
-        ValueError: The port is not from 0 to 65535.
+        TypeError: The port is neither a number nor a name.
+        ValueError: It is not from 0 to 65535.
 
     Checkpoint: always.
     """
-    if isinstance(port, int) and not 0 <= port <= 65535:
-        raise ValueError(f"a port is a number from 0 to 65535, not {port!r}")
+    port = _checked_port(port)
     resolver = _resolver()
     if isinstance(resolver, SystemResolver) and simulated_network() is not None:
         return await resolver.getaddrinfo(host, port, family, type, proto, flags)
@@ -196,6 +196,28 @@ async def getaddrinfo(
     if not found:
         raise _stdlib.gaierror(_stdlib.EAI_NONAME, f"{host!r} has no such address")
     return found
+
+
+def _checked_port(port: str | int | None) -> str | int | None:
+    """Return a port as the standard module takes it.
+
+    Raises:
+        TypeError, ValueError: It is none. Some systems take the rest of dividing it by 65536, also if
+            it is given as a string.
+    """
+    number: int = 0
+    if isinstance(port, int):
+        number = port = int(port)  # of an enumeration, say
+    elif isinstance(port, str | bytes):
+        try:
+            number = int(port)
+        except ValueError:
+            pass  # the name of a service
+    elif port is not None:
+        raise TypeError(f"a port is a number, or the name of a service, not {port!r}")
+    if not 0 <= number <= 65535:
+        raise ValueError(f"a port is a number from 0 to 65535, not {port!r}")
+    return port
 
 
 async def getnameinfo(sockaddr: tuple[Any, ...], flags: int) -> tuple[str, str]:
