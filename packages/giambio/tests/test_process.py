@@ -544,6 +544,21 @@ class TestOpenProcess:
 
         run(main)
 
+    def test_what_is_closed_is_not_handed_over_and_nothing_is_left_open(self, run):
+        async def main():
+            send, receive = open_pipe()
+            left, right = socketpair()
+            for end in (send, receive, left, right):
+                end.close()
+            for end in (receive, left):
+                process = open_process(["cat"], stdin=end, stdout=PIPE)
+                with pytest.raises(ResourceClosed, match=r"closed.* cannot be handed over to .*cat"):
+                    async with process:
+                        pass
+                assert process.stdout is None
+
+        run(main)
+
     def test_a_session_of_its_own_is_a_group_of_its_own(self, run):
         async def main():
             async with open_process(["sleep", "1000"], start_new_session=True) as process:

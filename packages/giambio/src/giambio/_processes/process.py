@@ -13,6 +13,7 @@ from giambio._simulation import refuse_if_simulated
 from giambio._sockets.base import SocketBase
 from giambio._threads.calls import run_in_thread
 from giambio._timeouts import skip_after
+from giambio.exceptions import ResourceClosed
 from giambio_kernel import CancelScope, checkpoint, checkpoint_due, sleep
 
 from .exit_watch import ExitWatch
@@ -80,7 +81,8 @@ def open_process(
         ValueError: *command* is empty, or *grace* negative or not a number.
 
     Entering the block raises `OSError` if the program cannot be started: there is no such file,
-    for example. It is a checkpoint; if it raises `CancelledError`, nothing was started.
+    for example; and `ResourceClosed` if what it is to be given is closed. It is a checkpoint; if it
+    raises `CancelledError`, nothing was started.
     """
     if shell is not isinstance(command, str):
         raise TypeError(
@@ -249,6 +251,9 @@ class Process:
         given = dict.fromkeys(
             end for end in self._redirections.values() if isinstance(end, PipeEnd | SocketBase)
         )
+        for end in given:
+            if end.closed:
+                raise ResourceClosed(f"{end!r} cannot be handed over to {self.args!r}")
         try:
             for name in ("stdin", "stdout", "stderr"):
                 if self._redirections[name] == subprocess.PIPE:
