@@ -552,7 +552,9 @@ class TestOpenProcess:
                 end.close()
             for end in (receive, left):
                 process = open_process(["cat"], stdin=end, stdout=PIPE)
-                with pytest.raises(ResourceClosed, match=r"closed.* cannot be handed over to .*cat"):
+                with pytest.raises(
+                    ResourceClosed, match=r"closed.* cannot be handed over to .*cat"
+                ):
                     async with process:
                         pass
                 assert process.stdout is None

@@ -223,6 +223,16 @@ def test_bad_use_is_refused_and_leaves_nothing_open(run):
         with stdlib.socket() as standard:
             with pytest.raises(TypeError, match=r"expected sockets of giambio, .*wrap_socket"):
                 await giambio.serve_listeners(echo, [standard])
+        listeners = [*await giambio.open_tcp_listeners(0), "127.0.0.1:8000"]
+        with pytest.raises(TypeError, match="expected sockets of giambio, not '127"):
+            await giambio.serve_listeners(echo, listeners)
+        assert all(listener.closed for listener in listeners[:-1])
+        (listener,) = await giambio.open_tcp_listeners(0, host="127.0.0.1")
+        with pytest.raises(TypeError, match="not a socket; put it into a list"):
+            await giambio.serve_listeners(echo, listener)
+        assert listener.closed
+        with pytest.raises(OSError, match=r"<AsyncSocket .*> does not listen: listen\(\) comes"):
+            await giambio.serve_listeners(echo, [giambio.socket.socket()])
         with pytest.raises(ValueError, match="max_clients must be at least 1, not 0"):
             await giambio.serve_tcp(echo, 0, max_clients=0)
         with pytest.raises(ValueError, match="at least one listening socket"):

@@ -257,8 +257,11 @@ class Server:
 
     def _check(self) -> None:
         """Refuse what would show only when a client comes, or block the loop."""
+        given: tuple[Any, ...] = self.listeners
+        # What is something else is not closed with them.
+        self.listeners = tuple(sock for sock in given if isinstance(sock, AsyncSocket))
         check_handler(self._handler)
-        for listener in self.listeners:
+        for listener in given:
             if not isinstance(listener, AsyncSocket):
                 raise TypeError(
                     f"expected sockets of giambio, not {listener!r}; use giambio.wrap_socket"
@@ -385,5 +388,8 @@ async def serve_listeners(
 
     Checkpoint: always. Returns without having been cancelled only after `Server.drain` and the like.
     """
+    if isinstance(listeners, AsyncSocket):
+        listeners.close()
+        raise TypeError("expected a list of listening sockets, not a socket; put it into a list")
     server = Server(handler, listeners, tls, tls_handshake_timeout, max_clients, on_error)
     await server._serve(task_status)

@@ -32,6 +32,9 @@ _ACCEPT_AGAIN = frozenset(
     if hasattr(errno, name)
 )  # fmt: skip
 
+# What accept says of a socket that does not listen, and of one that never can.
+_CANNOT_ACCEPT = frozenset((errno.EINVAL, errno.EOPNOTSUPP))
+
 
 class ConnectingSocket(SocketBase):
     """What `AsyncSocket` does before it has a connection."""
@@ -110,6 +113,9 @@ class ConnectingSocket(SocketBase):
             try:
                 return await SocketBase._read(self, self._accept_now)
             except OSError as error:
+                if error.errno in _CANNOT_ACCEPT:
+                    told = f"{self!r} does not listen: listen() comes before accept()"
+                    raise self._explained(OSError(error.errno, told)) from None
                 if error.errno not in _ACCEPT_AGAIN:
                     raise
 
