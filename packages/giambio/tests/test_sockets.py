@@ -8,13 +8,16 @@ import errno
 import inspect
 import io
 import os
+import re
 import socket as stdlib
 import sys
+import traceback
 
 import pytest
 
 import giambio
 from giambio import AsyncSocket, ResourceBusy, ResourceClosed, socket
+from giambio._sockets.elsewhere import FUNCTIONS, METHODS
 from giambio.testing import (
     assert_checkpoints,
     assert_no_checkpoints,
@@ -140,6 +143,36 @@ class TestWrapping:
         assert socket.inet_pton is stdlib.inet_pton
         assert socket.gaierror is stdlib.gaierror
         assert AsyncSocket.__module__ == "giambio.socket"
+
+    def test_what_is_not_there_says_what_there_is_in_its_place(self):
+        left, right = stdlib.socketpair()
+        with left, right:
+            sock = giambio.wrap_socket(left)
+            for name, (owner, told) in {
+                "recv": (sock, r"'AsyncSocket' object has no .*'recv'; .* there is receive\(\)"),
+                "settimeout": (sock, r"there is giambio\.with_timeout\(\) around the operation"),
+                "create_connection": (socket, r"module 'giambio\.socket' .*connect_tcp\(\)"),
+            }.items():
+                with pytest.raises(AttributeError, match=told) as caught:
+                    getattr(owner, name)
+                trace = traceback.format_exception_only(caught.value)
+                assert "Did you mean" not in "".join(trace)  # '_recv', which is nobody's business
+            for owner, name in ((sock, "recieve"), (socket, "AF_INET7")):
+                with pytest.raises(AttributeError, match=rf"has no attribute '{name}'$") as caught:
+                    getattr(owner, name)
+                assert caught.value.name == name
+                assert caught.value.obj is owner
+
+    def test_whatever_is_named_in_the_place_of_something_is_there(self):
+        for of_standard, ours, places in (
+            (stdlib.socket, AsyncSocket, METHODS),
+            (stdlib, socket, FUNCTIONS),
+        ):
+            for name, told in places.items():
+                assert hasattr(of_standard, name) or name == "fromshare"  # of Windows only
+                assert not hasattr(ours, name)
+                for path in re.findall(r"[\w.]+(?=\(\))|giambio\.\w+", told):
+                    assert hasattr(ours, path) or hasattr(giambio, path.removeprefix("giambio."))
 
     def test_a_socket_is_made_from_a_descriptor(self, run):
         async def main():

@@ -11,7 +11,7 @@ import array
 import os
 import socket as _stdlib
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ._simulation import simulated_network
 from ._sockets.async_socket import AsyncSocket as AsyncSocket
@@ -40,6 +40,11 @@ else:
         if hasattr(_stdlib, _name):
             globals()[_name] = getattr(_stdlib, _name)
     del _name
+
+    def __getattr__(name: str) -> NoReturn:
+        from ._sockets.elsewhere import FUNCTIONS, missing
+
+        raise missing(sys.modules[__name__], name, f"module {__name__!r}", FUNCTIONS)
 
 
 def wrap_socket(sock: _stdlib.socket) -> AsyncSocket:

@@ -19,6 +19,7 @@ from giambio_kernel import (
 
 from .base import WOULD_BLOCK
 from .connect import ConnectingSocket
+from .elsewhere import METHODS, Elsewhere
 from .names import needs_no_resolving, resolve_address
 
 if TYPE_CHECKING:
@@ -368,3 +369,7 @@ class AsyncSocket(ConnectingSocket):
         if self.socket.type != _stdlib.SOCK_STREAM:
             raise ValueError(f"only stream sockets can send a file, not {self!r}")
         return await send_file(self, file, offset, count)
+
+
+for _name in METHODS:
+    setattr(AsyncSocket, _name, Elsewhere(_name))
