@@ -86,6 +86,8 @@ async def main(n: int) -> str:
         await sock.bind(("localhost", 0))
         assert_type(await sock.accept(), tuple[giambio.AsyncSocket, object])  # type: ignore[assert-type]
     assert_type(giambio.socket.SOL_SOCKET, int)
+    assert_type(giambio.socket.SO_BINDTODEVICE, int)
+    giambio.socket.SO_RUSEPORT  # type: ignore[attr-defined]
     assert_type(await giambio.connect_tcp("localhost", 80), giambio.AsyncSocket)
     assert_type(await giambio.connect_tcp("localhost", 443, tls=True), giambio.TLSStream)
     either = await giambio.connect_tcp("localhost", 443, tls=bool(n))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import array
+import ast
 import errno
 import inspect
 import io
@@ -12,11 +13,13 @@ import re
 import socket as stdlib
 import sys
 import traceback
+from pathlib import Path
 
 import pytest
 
 import giambio
 from giambio import AsyncSocket, ResourceBusy, ResourceClosed, socket
+from giambio._sockets import async_socket
 from giambio._sockets.elsewhere import FUNCTIONS, METHODS
 from giambio.testing import (
     assert_checkpoints,
@@ -143,6 +146,21 @@ class TestWrapping:
         assert socket.inet_pton is stdlib.inet_pton
         assert socket.gaierror is stdlib.gaierror
         assert AsyncSocket.__module__ == "giambio.socket"
+
+    def test_type_checkers_know_every_constant_that_is_there(self):
+        """And no others, so that a misspelt one is an error."""
+        stub = Path(async_socket.__file__).with_name("constants.pyi")
+        known = set()
+        for statement in ast.parse(stub.read_text()).body:
+            if isinstance(statement, ast.If):
+                if not eval(ast.unparse(statement.test), {"sys": sys}):
+                    continue
+                (statement,) = statement.body
+            if isinstance(statement, ast.ImportFrom):
+                known.update(alias.asname for alias in statement.names)
+        there = {name for name in vars(socket) if name.isupper() and name[0] != "_"}
+        assert there - {"TYPE_CHECKING"} <= known
+        assert all(hasattr(socket, name) for name in known if not name.isupper())
 
     def test_what_is_not_there_says_what_there_is_in_its_place(self):
         left, right = stdlib.socketpair()

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from ._sockets.base import Data
     from ._sockets.constants import *  # noqa: F403
-
-    def __getattr__(name: str) -> int: ...  # constants that only some systems have
 else:
     # The constants: `giambio.socket.AF_INET` and the like. And what does not wait.
     globals().update({name: value for name, value in vars(_stdlib).items() if name.isupper()})
