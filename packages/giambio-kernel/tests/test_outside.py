@@ -537,3 +537,47 @@ def test_a_fork_cannot_go_on_with_the_parents_loop():
     lines = done.stdout.splitlines()
     assert lines[0].startswith("child: this process was forked from one that runs a giambio loop")
     assert lines[1:] == ["parent: goes on"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_fork_has_a_loop_of_its_own_and_its_own_ctrl_c():
+    """As the child of ``multiprocessing``, which is forked in the middle of a task and stays there."""
+    program = textwrap.dedent(
+        """
+        import os, signal
+        import giambio_kernel as kernel
+
+        async def in_child():
+            reading, writing = os.pipe()
+            os.write(writing, b"x")
+            await kernel.wait_readable(reading)
+            print("child: has waited", flush=True)
+            signal.raise_signal(signal.SIGINT)
+            await kernel.sleep_forever()
+
+        async def main():
+            if os.fork() == 0:
+                try:
+                    kernel.AsyncScheduler().start(in_child)
+                except KeyboardInterrupt:
+                    print("child: interrupted", flush=True)
+                back = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+                os._exit(0 if back else 1)
+            assert os.wait()[1] == 0
+            await kernel.sleep(0.01)
+            try:
+                kernel.AsyncScheduler().start(in_child)
+            except RuntimeError as error:
+                print("parent:", error, flush=True)
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        kernel.AsyncScheduler().start(main)
+        """
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=20
+    )
+    assert done.returncode == 0, done.stderr
+    *of_child, of_parent = done.stdout.splitlines()
+    assert of_child == ["child: has waited", "child: interrupted"]
+    assert of_parent.startswith("parent: task 'main' cannot start a run inside of a run")

@@ -128,6 +128,13 @@ class InterruptHandler:
         return True
 
 
+def put_back_after_fork() -> None:
+    """In a forked child: let Ctrl+C be Python's again, and not the affair of the parent's loop."""
+    handler = _signal.getsignal(_signal.SIGINT)
+    if isinstance(getattr(handler, "__self__", None), InterruptHandler):
+        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+
+
 def _interruptible(frame: FrameType | None) -> bool:
     if frame is None:
         return False

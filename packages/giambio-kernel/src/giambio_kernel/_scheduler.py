@@ -16,7 +16,7 @@ from ._asyncgens import AsyncGenerators
 from ._clock import INFINITY
 from ._current import NOWHERE, running
 from ._hooks import Hooks
-from ._interrupt import InterruptHandler
+from ._interrupt import InterruptHandler, put_back_after_fork
 from ._io import Descriptors
 from ._loop import Loop, Policy
 from ._poller import Poller, default_poller
@@ -668,7 +668,9 @@ class AsyncScheduler(Loop):
 
     def _refuse_nesting(self) -> None:
         outer = running.get()
-        if outer is not NOWHERE and outer.current is not NOWHERE and outer._is_here():
+        if outer is NOWHERE or outer._io.forked:
+            return  # the loop that a process was forked from does not run in it
+        if outer.current is not NOWHERE and outer._is_here():
             raise RuntimeError(
                 f"task {outer.current.name!r} cannot start a run inside of a run: "
                 "await the function, or spawn it in a pool"
@@ -691,6 +693,7 @@ _open_loops: weakref.WeakSet[AsyncScheduler] = weakref.WeakSet()
 def _mark_forked() -> None:
     for loop in _open_loops:
         loop._io.forked = True
+    put_back_after_fork()
 
 
 if hasattr(os, "register_at_fork"):
