@@ -139,6 +139,8 @@ def test_numbers_that_are_too_small():
 
 def test_stapled_halves_are_closed_together_also_if_one_fails(run):
     class Bad:
+        send_all = None
+
         def close(self):
             raise OSError("close")
 
@@ -158,8 +160,21 @@ def test_stapled_halves_are_closed_together_also_if_one_fails(run):
     run(main)
 
 
+def test_halves_in_the_wrong_order_and_none_at_all_are_refused_where_they_are_given():
+    """Their place is easily mistaken; and the pipes of a process are None unless asked for."""
+    sending, receiving = memory_pipe()
+    for halves, method in (
+        ((receiving, sending), r"send_all\(\)"),
+        ((None, receiving), r"None has no send_all\(\)"),
+        ((sending, None), r"None has no receive\(\)"),
+    ):
+        with pytest.raises(TypeError, match=f"send into and then .* receive from; .*{method}"):
+            StapledStream(*halves)
+
+
 def test_a_half_that_has_no_other_way_to_end_is_closed(run):
     class Half:
+        send_all = None
         ended = False
 
         async def aclose(self):

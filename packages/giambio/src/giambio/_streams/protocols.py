@@ -183,6 +183,9 @@ class StapledStream(TakesLeave, Generic[S, R]):
         sending: What to send into.
         receiving: What to receive from.
 
+    Raises:
+        TypeError: One of them is not for its direction.
+
     Attributes:
         sending: The half for sending.
         receiving: The half for receiving.
@@ -194,6 +197,12 @@ class StapledStream(TakesLeave, Generic[S, R]):
     receiving: R
 
     def __init__(self, sending: S, receiving: R) -> None:
+        for half, method in ((sending, "send_all"), (receiving, "receive")):
+            if not hasattr(half, method):
+                raise TypeError(
+                    f"expected what to send into and then what to receive from; "
+                    f"{half!r} has no {method}()"
+                )
         self.sending = sending
         self.receiving = receiving
 
