@@ -127,6 +127,8 @@ class TestTheOutcome:
         async def main():
             with pytest.raises(TypeError, match="expected a function to call in a thread, not 3"):
                 await run_in_thread(3)
+            with pytest.raises(TypeError, match=r"not <coroutine.*; its arguments come after it"):
+                await run_in_thread(giambio.sleep(1))
             with pytest.raises(TypeError, match=r"sleep\(\) is an async function: await it"):
                 await run_in_thread(giambio.sleep, 1)
             gc.collect()  # a coroutine that was never awaited would warn

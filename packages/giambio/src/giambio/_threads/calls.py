@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from contextvars import copy_context
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from giambio._simulation import THREADS
 from giambio._sync.limiter import CapacityLimiter
@@ -91,7 +91,7 @@ async def run_in_thread(
     either was not called or has itself let `check_cancelled` stop it.
     """
     if not callable(func):
-        raise TypeError(f"expected a function to call in a thread, not {func!r}")
+        _refuse(func)
     scheduler = current_scheduler()
     if limiter is None:
         limiter = default_thread_limiter()
@@ -105,6 +105,14 @@ async def run_in_thread(
         await limiter.acquire_on_behalf_of(call)
     result: T = await call.host()
     return result
+
+
+def _refuse(func: object) -> NoReturn:
+    if isinstance(func, CoroutineType):
+        func.close()  # or Python would complain of that, too
+    raise TypeError(
+        f"expected a function to call in a thread, not {func!r}; its arguments come after it"
+    )
 
 
 class ThreadCall:
