@@ -149,6 +149,18 @@ def test_what_cannot_be_a_name_is_an_error_like_any_other_name(run, monkeypatch,
     run(main)
 
 
+def test_a_name_that_is_not_found_is_named(run, monkeypatch):
+    """With many look-ups under way nobody knows otherwise which of them it was."""
+    no_such_host = stdlib.gaierror(stdlib.EAI_NONAME, "no such host")
+    answer(monkeypatch, "getaddrinfo", no_such_host, no_such_host)
+    told = r"cannot resolve 'giambio\.test', port 80: no such host"
+    with pytest.raises(stdlib.gaierror, match=told) as caught:
+        run(giambio.connect_tcp, "giambio.test", 80)
+    assert caught.value.errno == stdlib.EAI_NONAME
+    with pytest.raises(stdlib.gaierror, match=r"cannot resolve '127\.0\.0\.1', port 'no-service'"):
+        run(socket.getaddrinfo, "127.0.0.1", "no-service")
+
+
 def test_a_name_of_other_letters_is_encoded(run, monkeypatch):
     asked = answer(monkeypatch, "getaddrinfo", [LOOPBACK])
     run(socket.getaddrinfo, "bücher.test", 80)

@@ -77,17 +77,21 @@ class SystemResolver:
         if network is not None:
             await checkpoint()
             return network.getaddrinfo(host, port, family, type, proto, flags)
-        found: list[Any] = await run_in_thread(
-            _stdlib.getaddrinfo,
-            _encoded(host),
-            port,
-            family,
-            type,
-            proto,
-            flags,
-            limiter=self._limiter,
-            abandon_on_cancel=True,
-        )
+        encoded = _encoded(host)
+        try:
+            found: list[Any] = await run_in_thread(
+                _stdlib.getaddrinfo,
+                encoded,
+                port,
+                family,
+                type,
+                proto,
+                flags,
+                limiter=self._limiter,
+                abandon_on_cancel=True,
+            )
+        except _stdlib.gaierror as error:
+            raise _told(error, host, port) from None
         return found
 
     async def getnameinfo(self, sockaddr: tuple[Any, ...], flags: int) -> tuple[str, str]:
@@ -105,6 +109,13 @@ class SystemResolver:
         return await run_in_thread(
             _stdlib.getnameinfo, sockaddr, flags, limiter=self._limiter, abandon_on_cancel=True
         )
+
+
+def _told(error: _stdlib.gaierror, host: object, port: object) -> _stdlib.gaierror:
+    """Return the error of the system with what it is about, which it does not say itself."""
+    return _stdlib.gaierror(
+        error.errno, f"cannot resolve {host!r}, port {port!r}: {error.strerror}"
+    )
 
 
 def _encoded(host: str | bytes | None) -> bytes | None:
@@ -189,7 +200,8 @@ async def getaddrinfo(
             )
         except _stdlib.gaierror as error:
             if error.errno != _stdlib.EAI_NONAME:
-                raise  # it is not for being a name that it was refused
+                # It is not for being a name that it was refused.
+                raise _told(error, host, port) from None
         else:
             return numeric
     found = await resolver.getaddrinfo(host, port, family, type, proto, flags)
