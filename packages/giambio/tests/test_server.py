@@ -846,6 +846,39 @@ def test_a_server_and_a_client_over_tls(certificates):
     giambio.run(main)
 
 
+def test_over_tls_too_who_wants_errors_is_told_once_while_the_connection_is_open(certificates):
+    told = []
+
+    async def handler(stream):
+        if await stream.receive() == b"fail":
+            raise ValueError("a bug")
+        raise ValueError("another bug")
+
+    def on_error(error, sock):
+        told.append((str(error), sock.getpeername()[0], sock.closed))
+        if "another" in str(error):
+            raise LookupError
+
+    async def ask(server, data):
+        async with await giambio.connect_tcp(
+            "127.0.0.1", server.port, tls=certificates.client()
+        ) as client:
+            await client.send_all(data)
+            return await client.receive()
+
+    async def main():
+        async with giambio.create_pool() as pool:
+            server = await serve(pool, handler, tls=certificates.server(), on_error=on_error)
+            assert await ask(server, b"fail") == b""
+            assert server.statistics().failed == 1
+            await ask(server, b"end")
+            await giambio.sleep_forever()
+
+    with pytest.raises(LookupError):
+        giambio.run(main)
+    assert told == [("a bug", "127.0.0.1", False), ("another bug", "127.0.0.1", False)]
+
+
 def test_a_certificate_that_is_not_trusted_breaks_the_connecting(certificates, caplog):
     import ssl
 

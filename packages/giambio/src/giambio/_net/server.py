@@ -321,14 +321,13 @@ class Server:
     async def _serve_client(self, sock: AsyncSocket) -> None:
         try:
             async with sock:
-                try:
-                    if self._tls is None:
+                if self._tls is None:
+                    try:
                         await as_coroutine(self._handler, (sock,), {})
-                    else:
-                        await self._serve_over_tls(sock, self._tls)
-                except Exception as error:
-                    self._failed += 1
-                    self._on_error(error, sock)
+                    except Exception as error:
+                        self._tell(error, sock)
+                else:
+                    await self._serve_over_tls(sock, self._tls)
         finally:
             self._running -= 1
             unpark_all(self._room)
@@ -336,15 +335,23 @@ class Server:
     async def _serve_over_tls(self, sock: AsyncSocket, context: ssl.SSLContext) -> None:
         from giambio._tls.stream import TLSStream
 
-        stream = TLSStream(sock, context, server_side=True)
         try:
+            stream = TLSStream(sock, context, server_side=True)
             with with_timeout(self._handshake_timeout):
                 await stream.do_handshake()
         except Exception as error:
             error.stream = sock  # type: ignore[attr-defined]
-            raise
+            self._tell(error, sock)
+            return
         async with stream:
-            await as_coroutine(self._handler, (stream,), {})
+            try:
+                await as_coroutine(self._handler, (stream,), {})
+            except Exception as error:
+                self._tell(error, sock)  # while it is open
+
+    def _tell(self, error: Exception, sock: AsyncSocket) -> None:
+        self._failed += 1
+        self._on_error(error, sock)
 
 
 async def serve_listeners(
