@@ -1065,7 +1065,9 @@ class TestDatagrams:
 
         run(main)
 
-    def test_a_raw_socket(self, run):
+    @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+    def test_a_raw_socket(self, run, host):
+        """Of which the system resolves no port, not even none."""
         try:
             sock = socket.socket(stdlib.AF_INET, stdlib.SOCK_RAW, stdlib.IPPROTO_ICMP)
         except OSError as error:
@@ -1074,7 +1076,7 @@ class TestDatagrams:
         async def main():
             async with sock:
                 echo = b"\x08\x00" + (0xFFFF - 0x0800 - 0x1234 - 1).to_bytes(2) + b"\x12\x34\0\1"
-                await sock.sendto(echo, ("127.0.0.1", 0))
+                await sock.sendto(echo, (host, 0))
                 with giambio.with_timeout(5):
                     while True:
                         packet, address = await sock.recvfrom(100)

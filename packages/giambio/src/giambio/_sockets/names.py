@@ -296,8 +296,14 @@ async def resolve_address(sock: _stdlib.socket, address: Any) -> Any:
         _stdlib.IPPROTO_IPV6, _stdlib.IPV6_V6ONLY
     ):
         flags = _stdlib.AI_V4MAPPED
-    found = await getaddrinfo(host or None, port, sock.family, sock.type, sock.proto, flags)
-    return (*found[0][4][:2], *address[2:]) if len(address) > 2 else found[0][4]
+    # Raw sockets have no services, and refuse even a number; whatever it means there, it is kept.
+    is_raw = sock.type == _stdlib.SOCK_RAW
+    service = None if is_raw else port
+    found = await getaddrinfo(host or None, service, sock.family, sock.type, sock.proto, flags)
+    resolved = found[0][4]
+    if is_raw:
+        resolved = (resolved[0], port, *resolved[2:])
+    return (*resolved[:2], *address[2:]) if len(address) > 2 else resolved
 
 
 async def resolve_local(
