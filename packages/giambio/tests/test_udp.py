@@ -163,6 +163,26 @@ def test_a_port_in_use_is_an_error_and_leaves_nothing_open(run):
 
 
 @pytest.mark.skipif(not hasattr(stdlib, "SO_REUSEPORT"), reason="not on this system")
+def test_both_families_may_have_the_same_port(run):
+    """On some systems a socket for all addresses of IPv6 would take those of IPv4 along."""
+
+    async def main():
+        async with await giambio.open_udp_endpoint() as old:
+            try:
+                new = await giambio.open_udp_endpoint("::", old.port)
+            except OSError as error:
+                if error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                    pytest.skip("no IPv6 here")
+                raise
+            async with new:
+                for host, endpoint in (("127.0.0.1", old), ("::1", new)):
+                    async with await giambio.connect_udp(host, old.port) as client:
+                        await client.send(b"hello")
+                        assert (await endpoint.receive())[0] == b"hello"
+
+    run(main)
+
+
 def test_options(run):
     async def main():
         async with await giambio.open_udp_endpoint(

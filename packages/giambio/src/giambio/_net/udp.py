@@ -189,6 +189,9 @@ async def open_udp_endpoint(
             sock.setsockopt(_stdlib.SOL_SOCKET, _stdlib.SO_BROADCAST, 1)
         if reuse_port:
             sock.setsockopt(_stdlib.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == _stdlib.AF_INET6:
+            # Those of IPv4 can have a socket of their own, with the same port.
+            sock.setsockopt(_stdlib.IPPROTO_IPV6, _stdlib.IPV6_V6ONLY, 1)
         sock.bind(address)
     except BaseException:
         sock.close()
