@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import enum
+import ipaddress
 import socket as stdlib
 import threading
 
@@ -320,6 +321,12 @@ def test_what_is_no_port_at_all_is_an_error_that_says_so(run, port):
     """The standard module says that it has expected an Int."""
     with pytest.raises(TypeError, match=r"the name of a service, not (80\.0|<function)"):
         run(giambio.serve_tcp, giambio.sleep, port)
+
+
+@pytest.mark.parametrize("host", [ipaddress.ip_address("127.0.0.1"), ("127.0.0.1", 80)])
+def test_what_is_no_host_is_an_error_that_says_so(run, host):
+    with pytest.raises(TypeError, match=r"a host is .* in a string, not (IPv4Address|\('127)"):
+        run(giambio.connect_tcp, host, 80)
 
 
 def test_a_port_may_be_a_number_with_a_name(run):

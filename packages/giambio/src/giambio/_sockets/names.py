@@ -182,12 +182,14 @@ async def getaddrinfo(
 
     Raises:
         socket.gaierror: The name could not be resolved, or is no possible name.
-        TypeError: The port is neither a number nor a name.
-        ValueError: It is not from 0 to 65535.
+        TypeError: The host is no string, or the port neither a number nor a name.
+        ValueError: The port is not from 0 to 65535.
 
     Checkpoint: always.
     """
     port = _checked_port(port)
+    if host is not None and not isinstance(host, str | bytes):
+        raise TypeError(f"a host is a name or a numeric address in a string, not {host!r}")
     resolver = _resolver()
     if isinstance(resolver, SystemResolver) and simulated_network() is not None:
         return await resolver.getaddrinfo(host, port, family, type, proto, flags)
