@@ -196,6 +196,38 @@ def test_a_broken_connection_is_an_error_that_says_how_much_went_out(run, way, p
     run(main)
 
 
+def test_a_file_that_is_closed_meanwhile_is_not_taken_for_one_that_has_got_its_number(
+    run, way, tmp_path
+):
+    path = tmp_path / "large"
+    path.write_bytes(bytes(8 << 20))
+    other = tmp_path / "other"
+    other.write_bytes(b"x" * (8 << 20))
+
+    async def main():
+        left, right = socket.socketpair()
+        file = path.open("rb")
+        number = file.fileno()
+
+        async def sender():
+            with pytest.raises(ValueError, match="closed file") as caught:
+                await left.sendfile(file)
+            left.close()
+            return caught.value.bytes_sent
+
+        async with left, right, giambio.create_pool() as pool:
+            task = pool.spawn(sender)
+            await wait_all_tasks_blocked()
+            file.close()
+            with other.open("rb") as taken:
+                assert taken.fileno() == number
+                received = await receive_all(right)
+                assert not received.strip(b"\0")
+                assert len(received) == await task.join()
+
+    run(main)
+
+
 def test_it_shares_the_line_with_others(run, way, path):
     """A large file does not keep other tasks from running."""
 

@@ -90,18 +90,24 @@ class _Transfer:
 
     async def send_by_system(self) -> None:
         sendfile: Any = getattr(os, "sendfile", None)
+        sock, file = self._sock, self._file
         try:
-            fd = self._file.fileno()
+            file.fileno()
         except (AttributeError, OSError):  # not a file of the system
             raise _CannotSend from None
         if sendfile is None:
             raise _CannotSend
-        sock = self._sock
+
+        def send(start: int, size: int) -> int:
+            # Asked anew each time: the file may be closed meanwhile, and its number be another's.
+            sent: int = sendfile(sock.fileno(), file.fileno(), start, size)
+            return sent
+
         while True:
             start = self._offset + self.sent
             size = self._next_size(_LARGEST_CALL)
             try:
-                sent: int = await sock._write(sendfile, sock.fileno(), fd, start, size)
+                sent = await sock._write(send, start, size)
             except OSError as error:
                 if not self.sent and error.errno in _NOT_THIS_FILE:
                     raise _CannotSend from None
@@ -127,7 +133,9 @@ class _Transfer:
 
     def _is_seekable(self) -> bool:
         seekable = getattr(self._file, "seekable", None)
-        return seekable is not None and bool(seekable())
+        return (
+            seekable is not None and not getattr(self._file, "closed", False) and bool(seekable())
+        )
 
     def set_position(self) -> None:
         if self._is_seekable():
