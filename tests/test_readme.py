@@ -95,7 +95,7 @@ def test_the_ways_to_install_are_told_and_the_pythons_named(path):
         assert project["requires-python"] == ">=3.11"
         tested = re.findall(r":: (3\.\d+)", " ".join(project["classifiers"]))
         assert "CPython 3.11 or newer" in text
-        assert f"tested on {', '.join(tested[:-1])} and {tested[-1]}" in text
+        assert f"tested on {tested[0]} to {tested[-1]}" in text
 
 
 @pytest.mark.parametrize("path", READMES)
