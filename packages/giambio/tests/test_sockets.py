@@ -147,6 +147,9 @@ class TestWrapping:
         assert socket.gaierror is stdlib.gaierror
         assert AsyncSocket.__module__ == "giambio.socket"
 
+    @pytest.mark.skipif(
+        sys.version_info >= (3, 15), reason="type checkers do not know all constants of this Python"
+    )
     def test_type_checkers_know_every_constant_that_is_there(self):
         """And no others, so that a misspelt one is an error."""
         stub = Path(async_socket.__file__).with_name("constants.pyi")
