@@ -53,6 +53,7 @@ from ._waitqueue import break_all as break_all
 from ._waitqueue import enqueue as enqueue
 from ._waitqueue import outcome as outcome
 from ._waitqueue import park as park
+from ._waitqueue import touch_all as touch_all
 from ._waitqueue import unpark as unpark
 from ._waitqueue import unpark_all as unpark_all
 from ._waitqueue import wake as wake

@@ -207,7 +207,44 @@ def wake(queue: WaitQueue, value: Any) -> None:
     for task in queue:
         scheduler = task.scheduler
         if here is not scheduler:
-            scheduler.touch()
+            try:
+                scheduler.touch()
+            except RuntimeError:
+                _put_back(queue, task)
+                raise
         task.undo_wait = None
         task.wake_value = value
         scheduler.ready.append(task)
+
+
+def _put_back(queue: WaitQueue, refused: Task[Any]) -> None:
+    """Let those wait again that were woken before one that may not be woken from here.
+
+    To look at all of them beforehand would make each event slower, for a mistake of a program.
+    """
+    for task in queue:
+        if task is refused:
+            break
+        task.scheduler.ready.remove(task)
+        # Whoever waits in other queues, too, must leave them all, and says so by what it waits on.
+        task.undo_wait = getattr(task._waiting_on, "undo_wait", queue)
+        task.wake_value = None
+
+
+def touch_all(queue: WaitQueue) -> None:
+    """Refuse another thread than that of the tasks of a queue, and wake whoever hosts their loop.
+
+    To be called before something is changed that they wait for, if that is not all done by one call
+    of `unpark` or its like: what is refused must have had no effect. For one task there is
+    `AsyncScheduler.touch`.
+
+    Args:
+        queue: The queue.
+
+    Raises:
+        RuntimeError: One of the tasks belongs to a loop in another thread.
+    """
+    here = get_running()
+    for task in queue:
+        if task.scheduler is not here:
+            task.scheduler.touch()

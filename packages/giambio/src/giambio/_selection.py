@@ -102,6 +102,11 @@ class Selection:
     def __repr__(self) -> str:
         return f"<one of {', '.join(map(repr, self._cases))}>"
 
+    @property
+    def undo_wait(self) -> Callable[[Task[Any], BaseException], object]:
+        """How the wait is undone: in all the queues, not in that of one primitive."""
+        return _abort
+
     def holders(self) -> tuple[Task[Any], ...]:
         """The tasks that hold what one of the cases waits for."""
         found: dict[Task[Any], None] = {}

@@ -37,6 +37,7 @@ from giambio_kernel import running as running
 from giambio_kernel import shielded_checkpoint as shielded_checkpoint
 from giambio_kernel import spawn_task as spawn_task
 from giambio_kernel import suspend as suspend
+from giambio_kernel import touch_all as touch_all
 from giambio_kernel import trap as trap
 from giambio_kernel import unpark as unpark
 from giambio_kernel import unpark_all as unpark_all

@@ -17,6 +17,7 @@ from giambio_kernel import (
     enqueue,
     get_running,
     replenish,
+    touch_all,
     trap,
     unpark,
 )
@@ -164,7 +165,14 @@ class Broadcast(ClosedByWith, ClosedByAsyncWith, Generic[T]):
         self._deliver(item)
 
     def _deliver(self, item: T) -> None:
-        for subscription in tuple(self._subscriptions):
+        subscriptions = tuple(self._subscriptions)
+        here = get_running()
+        for subscription in subscriptions:  # before anybody has got it
+            for task in subscription._receivers:
+                if task.scheduler is not here:
+                    task.scheduler.touch()
+                break
+        for subscription in subscriptions:
             subscription._add(item)
 
     def _has_room_again(self) -> None:
@@ -183,7 +191,13 @@ class Broadcast(ClosedByWith, ClosedByAsyncWith, Generic[T]):
 
         Tasks that wait to send get `ResourceClosed`. The subscriptions end when they have received
         what they have.
+
+        Raises:
+            RuntimeError: Tasks of a loop in another thread wait. Then it was not closed.
         """
+        touch_all(self._senders)
+        for subscription in self._subscriptions:
+            touch_all(subscription._receivers)
         self._closed = True
         if selecting:
             settle_all(self._senders)

@@ -22,6 +22,7 @@ from giambio_kernel import (
     park,
     replenish,
     reschedule,
+    touch_all,
     trap,
     unpark,
     unpark_all,
@@ -276,7 +277,14 @@ class Queue(ClosedByWith, Generic[T]):
 
         Returns:
             What nobody will get any more; nothing if it is drained.
+
+        Raises:
+            RuntimeError: Tasks of a loop in another thread wait for it. Then it was not closed.
         """
+        touch_all(self._putters)
+        touch_all(self._getters)
+        if not drain:
+            touch_all(self._joiners)
         self._closed = True
         self._room = -1
         if selecting:
@@ -309,9 +317,12 @@ class Queue(ClosedByWith, Generic[T]):
 
         Raises:
             ValueError: This was called more often than items were put.
+            RuntimeError: Tasks of a loop in another thread wait in `join`, and this is the last item.
         """
         if not self._unfinished:
             raise ValueError(f"task_done() was called more often than items were put into {self!r}")
+        if self._joiners and self._unfinished == 1:
+            touch_all(self._joiners)
         self._finish(1)
 
     def _finish(self, count: int) -> None:

@@ -17,6 +17,7 @@ from giambio_kernel import (
     enqueue,
     get_running,
     replenish,
+    touch_all,
     trap,
     unpark,
 )
@@ -148,11 +149,17 @@ class Subscription(ClosedByWith, ClosedByAsyncWith, Generic[T]):
         """Get no more items, and drop those that are buffered. Closing twice is fine.
 
         Tasks that wait to receive get `ResourceClosed`; senders do not wait for it any more.
+
+        Raises:
+            RuntimeError: Tasks of a loop in another thread wait. Then it was not closed.
         """
         if self._closed:
             return
-        self._closed = True
         was_waited_for = self._over is None and self._is_to_be_waited_for()
+        touch_all(self._receivers)
+        if was_waited_for:
+            touch_all(self._broadcast._senders)
+        self._closed = True
         self._items.clear()
         self._broadcast._subscriptions.pop(self, None)
         self._end(self._closed_error)
@@ -194,6 +201,10 @@ class Subscription(ClosedByWith, ClosedByAsyncWith, Generic[T]):
 
     def _take(self) -> T:
         was_waited_for = self._over is None and self._is_to_be_waited_for()
+        if was_waited_for:
+            for task in self._broadcast._senders:
+                task.scheduler.touch()  # before anything has happened
+                break
         item = self._items.popleft()
         if was_waited_for:
             self._broadcast._has_room_again()

@@ -6,7 +6,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from giambio.exceptions import ResourceBroken
-from giambio_kernel import WaitQueue, break_all, checkpoint, checkpoint_due, park, reschedule
+from giambio_kernel import (
+    WaitQueue,
+    break_all,
+    checkpoint,
+    checkpoint_due,
+    park,
+    reschedule,
+    touch_all,
+)
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -83,6 +91,7 @@ class Barrier:
         if len(self._waiters) + 1 < self._parties:
             position: int = await park(self._waiters, self)
             return position
+        touch_all(self._waiters)
         for position, task in enumerate(self._waiters):
             reschedule(task, position)
         self._waiters.clear()
@@ -108,11 +117,13 @@ class Barrier:
         Args:
             reason: What the error says.
         """
+        touch_all(self._waiters)
         self._broken = reason
         break_all(self._waiters, lambda: ResourceBroken(reason))
 
     def reset(self) -> None:
         """Make the barrier as new. Tasks that wait get `ResourceBroken`."""
+        touch_all(self._waiters)
         self._broken = None
         break_all(self._waiters, lambda: ResourceBroken("the barrier was reset"))
 

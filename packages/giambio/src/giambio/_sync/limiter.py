@@ -17,6 +17,7 @@ from giambio_kernel import (
     get_running,
     replenish,
     reschedule,
+    touch_all,
     trap,
     unpark,
 )
@@ -92,6 +93,7 @@ class CapacityLimiter:
             raise ValueError(
                 f"total_tokens must be a whole number from 0, or infinity, not {total_tokens!r}"
             )
+        touch_all(self._waiters)
         self._total = total_tokens
         self._hand_out()
 
@@ -199,13 +201,15 @@ class CapacityLimiter:
             borrower: Who has borrowed it.
 
         Raises:
-            RuntimeError: The borrower has none.
+            RuntimeError: The borrower has none; or who waits for it belongs to a loop in another
+                thread, and then it was not given back.
         """
-        try:
-            del self._borrowers[borrower]
-        except KeyError:
+        if borrower not in self._borrowers:
             self._look_for_lost()
-            raise RuntimeError(f"{borrower!r} has no token of {self!r} to give back") from None
+            raise RuntimeError(f"{borrower!r} has no token of {self!r} to give back")
+        if self._waiters:
+            next(iter(self._waiters)).scheduler.touch()  # before anything has happened
+        del self._borrowers[borrower]
         if isinstance(borrower, Task):
             borrower.remove_done_callback(self._borrower_ended)
             self._lost.pop(borrower, None)

@@ -132,6 +132,9 @@ class RWLock:
     def _check_use(self, task: Task[Any], mode: _Mode) -> None:
         if self._writer is task or task in self._readers:
             self._refuse_twice(task, mode)
+        holder = self._writer or next(iter(self._readers), None)
+        if holder is not None and holder.scheduler is not task.scheduler:
+            self._refuse_other_loop(holder)
         if self._dead is not None and (mode is _Mode.WRITE or self._writer is not None):
             raise self._broken()
 
@@ -140,6 +143,11 @@ class RWLock:
         raise RuntimeError(
             f"task {task.name!r} cannot acquire {self!r} for {mode.value}: it already holds it for "
             f"{held.value}, so it would wait for itself"
+        )
+
+    def _refuse_other_loop(self, holder: Task[Any]) -> NoReturn:
+        raise RuntimeError(
+            f"{self!r} belongs to task {holder.name!r} of another loop, which could not hand it over"
         )
 
     def _look_for_dead(self) -> None:
@@ -183,7 +191,7 @@ class RWLockSide:
         Raises:
             WouldBlock: It is not: the lock is held, or others wait.
             ResourceBroken: A task that held the lock has ended without releasing it.
-            RuntimeError: The current task holds the lock.
+            RuntimeError: The current task holds the lock, or one of another loop does.
         """
         lock, task = self._lock, current_task()
         lock._check_use(task, self._mode)
@@ -212,7 +220,7 @@ class RWLockSide:
         """Wait until the lock can be held in this way, and acquire it. Prefer ``async with``.
 
         Raises:
-            RuntimeError: The current task holds the lock.
+            RuntimeError: The current task holds the lock, or one of another loop does.
             ResourceBroken: A task that held the lock has ended without releasing it.
 
         Checkpoint: always. If it raises, the lock was not acquired.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 
-from giambio_kernel import WaitQueue, checkpoint, checkpoint_due, park, reschedule
+from giambio_kernel import WaitQueue, checkpoint, checkpoint_due, park, reschedule, touch_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,10 +57,15 @@ class Value(Generic[T]):
 
         Args:
             value: The new value.
+
+        Raises:
+            RuntimeError: Tasks of a loop in another thread wait for it. Then nothing was changed.
         """
+        waiters = self._waiters
+        if waiters:
+            touch_all(waiters)
         self._value = value
         self._version += 1
-        waiters = self._waiters
         for task, predicate in list(waiters.items()):
             error = None
             try:
