@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import math
 import threading
 from functools import partial
@@ -250,6 +251,39 @@ class TestThreads:
                     queue.get_nowait()  # from now on it belongs to this run
 
         run(main)
+
+    def test_in_a_task_of_another_run_it_is_refused_too(self, run):
+        """That loop would stop, and what it is to wait for may depend on it."""
+        queue = ThreadQueue()
+
+        async def elsewhere():
+            for use, name in (queue.blocking.get, "get"), (partial(queue.blocking.put, 1), "put"):
+                with pytest.raises(RuntimeError, match=rf"run_in_thread\(queue.blocking.{name}\)"):
+                    use()
+            with pytest.raises(RuntimeError, match=r"run_in_thread\(queue.blocking.get\)"):
+                await queue.get()
+            assert await run_in_thread(queue.blocking.get) == "x"
+
+        async def main():
+            await queue.put("x")
+            await run_in_thread(partial(giambio.run, elsewhere))
+
+        run(main)
+
+    def test_a_thread_with_the_context_of_a_task_may_use_it(self, run):
+        async def main():
+            queue = ThreadQueue()
+            context = contextvars.copy_context()
+            in_thread(context.run, queue.blocking.put, "x")
+            assert await queue.get() == "x"
+
+        run(main)
+
+    def test_a_thread_that_uses_the_side_of_the_tasks_is_told_of_its_own(self):
+        queue = ThreadQueue()
+        for use in (queue.get_nowait, partial(queue.put_nowait, 1)):
+            with pytest.raises(RuntimeError, match=r"a thread must use queue\.blocking"):
+                use()
 
 
 class TestEnd:

@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from giambio.exceptions import EndOfChannel, TooSlowError
-from giambio_kernel import current_scheduler
+from giambio_kernel import AsyncScheduler, get_running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,7 @@ class BlockingSide(Generic[T]):
             TooSlowError: There was no room in time. The item was not put.
             ResourceClosed: The queue is closed, or was meanwhile.
             ValueError: *timeout* is negative or not a number.
-            RuntimeError: This is the thread of the loop, which would stop for everybody.
+            RuntimeError: This is a task, whose loop would stop for everybody.
         """
         queue = self._queue
         self._refuse_in_loop("put")
@@ -78,7 +78,7 @@ class BlockingSide(Generic[T]):
             TooSlowError: There was no item in time.
             EndOfChannel: The queue is closed and empty.
             ValueError: *timeout* is negative or not a number.
-            RuntimeError: This is the thread of the loop, which would stop for everybody.
+            RuntimeError: This is a task, whose loop would stop for everybody.
         """
         queue = self._queue
         self._refuse_in_loop("get")
@@ -113,12 +113,14 @@ class BlockingSide(Generic[T]):
         return self._queue.close(drain=drain)
 
     def _refuse_in_loop(self, verb: str) -> None:
-        # A queue that no task has used yet may be about to be used by this one.
-        if self._queue._thread in (0, threading.get_ident()) and _in_a_step():
-            raise RuntimeError(
-                f"blocking.{verb}() would stop the loop and all its tasks: a task must use "
-                f"'await queue.{verb}()'"
-            )
+        scheduler = _loop_of_this_step()
+        if scheduler is None:
+            return
+        if self._queue._scheduler in (None, scheduler):
+            instead = f"a task must use 'await queue.{verb}()'"
+        else:
+            instead = f"a task of another run must use 'await giambio.run_in_thread(queue.blocking.{verb})'"
+        raise RuntimeError(f"blocking.{verb}() would stop the loop and all its tasks: {instead}")
 
 
 def _waitable(timeout: float | None) -> float | None:
@@ -130,9 +132,13 @@ def _waitable(timeout: float | None) -> float | None:
     return min(timeout, threading.TIMEOUT_MAX)
 
 
-def _in_a_step() -> bool:
+def _loop_of_this_step() -> AsyncScheduler | None:
+    """Return the loop that would stop if this thread did; None if this is no task."""
+    scheduler: object = get_running()  # or what stands for none
+    if not isinstance(scheduler, AsyncScheduler) or scheduler.current_task() is None:
+        return None
     try:
-        current_scheduler()
-    except RuntimeError:
-        return False
-    return True
+        scheduler.touch()
+    except RuntimeError:  # a thread that was given a copy of a task's context
+        return None
+    return scheduler

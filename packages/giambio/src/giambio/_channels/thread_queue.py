@@ -317,12 +317,18 @@ class ThreadQueue(ClosedByWith, Generic[T]):
 
     def _join_run(self) -> AsyncScheduler:
         """Make sure that the current task may use it."""
-        scheduler = current_scheduler()
+        try:
+            scheduler = current_scheduler()
+        except RuntimeError:
+            raise RuntimeError(
+                f"only a task can do this with {self!r}; a thread must use queue.blocking"
+            ) from None
         if self._scheduler is not scheduler:
             with self._mutex:
                 if self._scheduler is not None:
                     raise RuntimeError(
-                        f"{self!r} is used by tasks of another run; make one for each"
+                        f"{self!r} is used by tasks of another run; make one for each, or use "
+                        "'await giambio.run_in_thread(queue.blocking.get)'"
                     )
                 self._scheduler = scheduler
                 self._thread = threading.get_ident()
