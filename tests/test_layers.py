@@ -48,6 +48,7 @@ KERNEL = [
 GIAMBIO = [
     "exceptions",
     "_closing",
+    "_predicates",
     "_simulation",
     "_selection",
     "lowlevel",

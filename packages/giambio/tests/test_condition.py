@@ -139,6 +139,20 @@ def test_a_predicate_that_raises_leaves_the_lock_held_until_the_block_ends(run):
     run(main)
 
 
+def test_an_async_predicate_is_refused_and_does_not_count_as_true(run):
+    async def there_is_one():
+        return False
+
+    async def main():
+        condition = Condition()
+        async with condition:
+            with pytest.raises(TypeError, match="there_is_one is an async function"):
+                await condition.wait_for(there_is_one)
+            assert condition.locked()
+
+    run(main)
+
+
 def test_what_is_done_without_the_lock_is_refused(run):
     async def main():
         condition = Condition()

@@ -177,10 +177,29 @@ class TestRetry:
         report = cancel_sweep(program)
         assert report.checkpoints >= 6
 
+    def test_an_async_function_is_refused_and_does_not_count_as_true(self, run):
+        async def is_worthwhile(error):
+            return False
+
+        async def wait(failures):
+            return 1.0
+
+        async def main():
+            for policy in (retry(on=is_worthwhile), retry(backoff=wait)):
+                with pytest.raises(TypeError, match="is an async function"):
+                    async for attempt in policy:
+                        with attempt:
+                            raise OSError
+
+        run(main)
+
     def test_wrong_use_is_told(self, run):
         async def main():
-            with pytest.raises(ValueError, match="tries must be at least 1, or None, not 0"):
-                retry(tries=0)
+            for tries in (0, 2.5, math.nan):
+                with pytest.raises(
+                    ValueError, match="tries must be a whole number from 1, or None"
+                ):
+                    retry(tries=tries)
             with pytest.raises(ValueError, match="backoff must be at least 0, not nan"):
                 retry(backoff=math.nan)
             with pytest.raises(TypeError, match="CancelledError must not be tried again"):

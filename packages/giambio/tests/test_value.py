@@ -95,6 +95,17 @@ def test_a_predicate_that_raises_fails_its_owner_and_not_who_sets_the_value(run)
     run(main)
 
 
+def test_an_async_predicate_is_refused_and_does_not_count_as_true(run):
+    async def is_large(n):
+        return n > 10
+
+    async def main():
+        with pytest.raises(TypeError, match="is_large is an async function"):
+            await Value(1).wait_for(is_large)
+
+    run(main)
+
+
 def test_a_predicate_may_set_the_value_and_cancel_others(run):
     async def main():
         number = Value(0)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from giambio_kernel import checkpoint, checkpoint_due, sleep
 
+from ._predicates import refuse_async
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
@@ -114,7 +116,7 @@ class retry:  # noqa: N801
         tries: How many attempts there are at most; ``None`` for any number.
 
     Raises:
-        ValueError: *tries* is less than 1, or *backoff* is negative or not a number.
+        ValueError: *tries* is less than 1 or a fraction, or *backoff* is negative or not a number.
         TypeError: *on* is something else, or a type of error that must not be tried again.
 
     Checkpoint: before each attempt; not at the end of the loop, so that what the last attempt has
@@ -132,8 +134,8 @@ class retry:  # noqa: N801
         on: Retryable = Exception,
         backoff: Backoff | None = None,
     ) -> None:
-        if tries is not None and not tries >= 1:
-            raise ValueError(f"tries must be at least 1, or None, not {tries!r}")
+        if tries is not None and not (tries >= 1 and (tries == math.inf or tries % 1 == 0)):
+            raise ValueError(f"tries must be a whole number from 1, or None, not {tries!r}")
         if backoff is None:
             backoff = exponential()
         elif not callable(backoff) and not backoff >= 0:
@@ -156,11 +158,17 @@ class retry:  # noqa: N801
         on = self._on
         if isinstance(on, type | tuple):
             return isinstance(error, on)
-        return bool(on(error))
+        answer = on(error)
+        refuse_async(on, answer)
+        return bool(answer)
 
     def wait(self, failures: int) -> float:
         """Return how long to wait after so many failures, in seconds."""
-        return self._backoff(failures) if callable(self._backoff) else self._backoff
+        if not callable(self._backoff):
+            return self._backoff
+        seconds = self._backoff(failures)
+        refuse_async(self._backoff, seconds)
+        return seconds
 
 
 def _check_retryable(on: Any) -> None:

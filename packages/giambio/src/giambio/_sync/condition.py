@@ -6,6 +6,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from giambio._predicates import refuse_async
 from giambio_kernel import (
     CancelScope,
     Task,
@@ -146,6 +147,7 @@ class Condition:
 
         Raises:
             RuntimeError: The current task does not hold the lock.
+            TypeError: The predicate is an async function.
 
         Checkpoint: always. However it ends, the task holds the lock, as for `wait`.
         """
@@ -154,6 +156,7 @@ class Condition:
             await checkpoint()
         while not (result := predicate()):
             await self.wait()
+        refuse_async(predicate, result)
         return result
 
     def notify(self, n: int = 1) -> None:

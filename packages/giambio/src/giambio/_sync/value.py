@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 
+from giambio._predicates import refuse_async
 from giambio_kernel import WaitQueue, checkpoint, checkpoint_due, park, reschedule, touch_all
 
 if TYPE_CHECKING:
@@ -88,12 +89,14 @@ class Value(Generic[T]):
 
         Raises:
             Exception: What the predicate raised.
+            TypeError: The predicate is an async function.
 
         Checkpoint: always.
         """
         if checkpoint_due():
             await checkpoint()
-        if predicate(self._value):
+        if answer := predicate(self._value):
+            refuse_async(predicate, answer)
             return self._value
         value: T = await park(self._waiters, self, predicate)
         return value
