@@ -459,6 +459,12 @@ class TestDeadlines:
             CancelScope(deadline=float("nan"))
         with pytest.raises(ValueError, match="not nan"):
             CancelScope().deadline = float("nan")
+        with pytest.raises(
+            TypeError, match="deadline must be a number, not None; math.inf sets no"
+        ):
+            CancelScope(deadline=None)
+        with pytest.raises(TypeError, match="deadline must be a number, not '3'"):
+            CancelScope().deadline = "3"
 
     def test_it_interrupts_a_task_that_never_waits(self, run):
         """A deadline is noticed although the task is always ready."""

@@ -584,6 +584,16 @@ class TestMerge:
 
         run(main)
 
+    def test_what_cannot_be_received_from_is_refused_at_once(self):
+        async def generator():
+            yield 1
+
+        for wrong in (3, [Queue()], Event(), generator(), open_memory_channel(0)[0]):
+            with pytest.raises(
+                TypeError, match=r"merge\(\) cannot receive from .*as_channel makes"
+            ):
+                merge(Queue(), wrong)
+
     def test_several_tasks_may_share_it(self, run):
         async def main():
             queues = [Queue() for _ in range(3)]

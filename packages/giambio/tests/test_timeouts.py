@@ -183,6 +183,18 @@ def test_what_is_no_time_is_refused(wrong):
                 kind(wrong)
 
 
+@pytest.mark.parametrize("kind", [giambio.with_timeout_at, giambio.skip_at])
+def test_a_moment_that_is_no_number_is_refused_before_the_block_is_entered(run, kind):
+    """It was found out halfway into the block, and the task stood in it for the rest of its life."""
+
+    async def main():
+        with pytest.raises(TypeError, match="deadline must be a number, not None"):
+            with kind(None):
+                pytest.fail("it has no deadline")
+
+    run(main)
+
+
 def test_an_infinite_timeout_never_ends(run):
     async def main():
         with giambio.with_timeout(float("inf")) as scope:

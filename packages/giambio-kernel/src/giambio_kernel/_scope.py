@@ -93,8 +93,11 @@ class CancelScope:
     ) -> None:
         if seconds is not None and not seconds >= 0.0:
             raise ValueError(f"seconds must be at least 0, not {seconds!r}")
-        if deadline != deadline:
-            raise ValueError("deadline must be a number, not nan")
+        try:
+            if not deadline <= INFINITY:
+                raise ValueError("deadline must be a number, not nan")
+        except TypeError:
+            raise _no_number("deadline", deadline) from None
         self._seconds = seconds
         self._deadline = deadline
         self._shield = shield
@@ -245,8 +248,11 @@ class CancelScope:
 
     @deadline.setter
     def deadline(self, deadline: float) -> None:
-        if deadline != deadline:
-            raise ValueError("deadline must be a number, not nan")
+        try:
+            if not deadline <= INFINITY:
+                raise ValueError("deadline must be a number, not nan")
+        except TypeError:
+            raise _no_number("deadline", deadline) from None
         self._deadline = deadline
         self._seconds = None
         if self._task is not None:
@@ -408,14 +414,16 @@ class TimedScope(CancelScope):
             if not seconds >= 0.0:
                 raise ValueError(f"seconds must be at least 0, not {seconds!r}")
         except TypeError:
-            raise TypeError(
-                f"seconds must be a number, not {seconds!r}; math.inf sets no limit"
-            ) from None
+            raise _no_number("seconds", seconds) from None
         self._seconds = seconds
         self._deadline = INFINITY
         self._shield = False
         self._cancel_called = self._effective = False
         self._parent = self._task = self._tasks = None
+
+
+def _no_number(name: str, value: object) -> TypeError:
+    return TypeError(f"{name} must be a number, not {value!r}; math.inf sets no limit")
 
 
 def _refresh_task(task: Task[Any], outer: CancelScope, concerned: list[CancelScope]) -> None:

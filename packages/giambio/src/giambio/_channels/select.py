@@ -204,11 +204,20 @@ class merge(Generic[T]):  # noqa: N801
 
     Args:
         *sources: Channels, subscriptions or queues; each may appear once.
+
+    Raises:
+        TypeError: One of them is something else.
     """
 
     __slots__ = ("_sources",)
 
     def __init__(self, *sources: Mergeable[T]) -> None:
+        for source in sources:
+            if not hasattr(source, "select_case") or not hasattr(source, "__anext__"):
+                raise TypeError(
+                    f"merge() cannot receive from {source!r}: give it channels, subscriptions and "
+                    "queues, one after the other; as_channel makes a channel of an async generator"
+                )
         # In order, and without those that have ended.
         self._sources = dict.fromkeys(sources)
 
