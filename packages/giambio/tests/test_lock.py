@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import weakref
 
 import pytest
 
@@ -345,3 +347,31 @@ class TestALockWhoseOwnerEnded:
                 await pool.spawn(waiter).join()
 
         run(main)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Lock,
+        lambda: giambio.Semaphore(1),
+        lambda: giambio.CapacityLimiter(1),
+        giambio.Condition,
+        lambda: giambio.Barrier(1),
+        giambio.RWLock,
+        lambda: giambio.Value(1),
+        lambda: giambio.RateLimit(1),
+        giambio.Queue,
+        giambio.LifoQueue,
+        giambio.PriorityQueue,
+        giambio.Broadcast,
+        lambda: giambio.Broadcast().subscribe(),
+    ],
+)
+def test_one_for_each_key_lives_as_long_as_somebody_uses_it(make):
+    """A lock for each user or file, in a dictionary that does not keep those that nobody has."""
+    by_key = weakref.WeakValueDictionary()
+    mine = by_key.setdefault("key", make())
+    assert by_key.setdefault("key", make()) is mine
+    del mine
+    gc.collect()  # a read-write lock and its two sides refer to each other
+    assert not by_key

@@ -72,7 +72,9 @@ class Broadcast(ClosedByWith, ClosedByAsyncWith, Generic[T]):
         ValueError: *capacity* is less than 1 or a fraction, or *overflow* is something else.
     """
 
-    __slots__ = ("_capacity", "_closed", "_full", "_overflow", "_senders", "_subscriptions")
+    __slots__ = (
+        "__weakref__", "_capacity", "_closed", "_full", "_overflow", "_senders", "_subscriptions",
+    )  # fmt: skip
 
     # Invariant: nobody waits to send while all subscriptions that are to be waited for have room.
     # Each waiting task with its item.

@@ -80,7 +80,8 @@ class Queue(ClosedByWith, Generic[T]):
     """
 
     __slots__ = (
-        "_closed", "_getters", "_items", "_joiners", "_maxsize", "_putters", "_room", "_unfinished",
+        "__weakref__", "_closed", "_getters", "_items", "_joiners", "_maxsize", "_putters", "_room",
+        "_unfinished",
     )  # fmt: skip
 
     # Invariants: nobody waits to get while there is an item, nor to put while there is room.

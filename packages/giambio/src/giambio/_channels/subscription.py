@@ -58,7 +58,8 @@ class Subscription(ClosedByWith, ClosedByAsyncWith, Generic[T]):
     """
 
     __slots__ = (
-        "_broadcast", "_capacity", "_closed", "_items", "_missed", "_over", "_overflow", "_receivers",
+        "__weakref__", "_broadcast", "_capacity", "_closed", "_items", "_missed", "_over", "_overflow",
+        "_receivers",
     )  # fmt: skip
 
     # Invariant: nobody waits to receive while there is an item.

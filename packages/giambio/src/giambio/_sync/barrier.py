@@ -44,7 +44,7 @@ class Barrier:
         ValueError: *parties* is less than 1.
     """
 
-    __slots__ = ("_broken", "_parties", "_waiters")
+    __slots__ = ("__weakref__", "_broken", "_parties", "_waiters")
 
     # Invariant: fewer than `parties` tasks wait.
 

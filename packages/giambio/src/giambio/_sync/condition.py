@@ -59,7 +59,7 @@ class Condition:
         TypeError: *lock* is something else than a `Lock`.
     """
 
-    __slots__ = ("_lock", "_waiters")
+    __slots__ = ("__weakref__", "_lock", "_waiters")
 
     def __init__(self, lock: Lock | None = None) -> None:
         if lock is not None and not isinstance(lock, Lock):

@@ -55,7 +55,7 @@ class CapacityLimiter:
         ValueError: *total_tokens* is negative, a fraction, or not a number.
     """
 
-    __slots__ = ("_borrowers", "_lost", "_total", "_waiters")
+    __slots__ = ("__weakref__", "_borrowers", "_lost", "_total", "_waiters")
 
     # Invariant: nobody waits while a token is free, or when all are lost.
 

@@ -43,7 +43,7 @@ class Lock:
     `ResourceBroken`.
     """
 
-    __slots__ = ("_owner", "_watched", "wait_queue")
+    __slots__ = ("__weakref__", "_owner", "_watched", "wait_queue")
 
     # Invariant: while somebody waits there is an owner, and it has not ended. A lock is handed over,
     # never up for grabs, so a task that comes later cannot overtake.

@@ -77,7 +77,7 @@ class RateLimit:
     Source: the generic cell rate algorithm, ITU-T I.371, in its virtual scheduling form.
     """
 
-    __slots__ = ("_burst", "_interval", "_n", "_per", "_runs")
+    __slots__ = ("__weakref__", "_burst", "_interval", "_n", "_per", "_runs")
 
     def __init__(self, n: float, *, per: float = 1.0, burst: float = 1) -> None:
         if not 0 < n < INFINITY:

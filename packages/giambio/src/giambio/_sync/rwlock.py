@@ -57,7 +57,7 @@ class RWLock:
         write: To acquire and release it for writing.
     """
 
-    __slots__ = ("_dead", "_readers", "_waiters", "_writer", "read", "write")
+    __slots__ = ("__weakref__", "_dead", "_readers", "_waiters", "_writer", "read", "write")
 
     # Invariants: there is a writer or there are readers, never both; the first who waits could not
     # be let in, except while a writer that was cancelled has not run yet and let it in.

@@ -38,7 +38,7 @@ class Semaphore:
         ValueError: *value* is negative, or more than *max_value*.
     """
 
-    __slots__ = ("_max", "_value", "wait_queue")
+    __slots__ = ("__weakref__", "_max", "_value", "wait_queue")
 
     # Invariant: nobody waits while a permit is free. A permit goes from hand to hand, so a task that
     # comes later cannot overtake.

@@ -32,7 +32,7 @@ class Value(Generic[T]):
         value: The first value.
     """
 
-    __slots__ = ("_value", "_version", "_waiters")
+    __slots__ = ("__weakref__", "_value", "_version", "_waiters")
 
     def __init__(self, value: T) -> None:
         self._value = value
