@@ -78,6 +78,27 @@ def test_the_report_names_each_task_what_it_waits_for_and_who_holds_it(run):
     ]
 
 
+def test_the_report_tells_tasks_of_the_same_name_apart(run):
+    one, two, three = Mutex("one"), Mutex("two"), Mutex("three")
+
+    async def main():
+        with CancelScope() as scope:
+            spawn_task(take, one, two, scope=scope)
+            last = spawn_task(take, two, three, scope=scope)
+            spawn_task(take, three, one, scope=scope)
+            await last.join()
+
+    with pytest.raises(DeadlockError) as caught:
+        run(main)
+    lines = [re.sub(r", at .*", "", line) for line in str(caught.value).splitlines()]
+    assert lines[1:] == [
+        "main: waits for the end of task 'take (2)'",
+        "├─ take (1): waits for <Mutex two>, held by 'take (2)'",
+        "├─ take (2): waits for <Mutex three>, held by 'take (3)'",
+        "└─ take (3): waits for <Mutex one>, held by 'take (1)'",
+    ]
+
+
 def line_of(text):
     with open(__file__) as source:
         return next(n for n, line in enumerate(source, 1) if text in line and "await" in line)

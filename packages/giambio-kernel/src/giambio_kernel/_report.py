@@ -18,11 +18,11 @@ class TaskSnapshot(NamedTuple):
     """What was known of a task at one moment."""
 
     name: str
-    """What it was called."""
+    """What it was called; with a number, ``worker (2)``, if several were called so."""
     state: TaskState
     """Where it was in its life."""
     waiting_on: str | None
-    """What it waited for, in words; None if it did not wait."""
+    """What it waited for, in words, with the names of tasks as here; None if it did not wait."""
     waiting_since: float | None
     """When it began to, on the loop's clock."""
     held_by: tuple[str, ...]
@@ -55,10 +55,12 @@ class Snapshot(NamedTuple):
 def take_snapshot(loop: Loop) -> Snapshot:
     """Return what is known of *loop* now."""
     opened = hasattr(loop, "_io")
+    tops = loop._root.tasks + loop._system.tasks
+    names = _names(tops)
     return Snapshot(
         time=loop._now(),
-        tasks=tuple(_describe(task) for task in loop._root.tasks + loop._system.tasks),
-        ready=tuple(task.name for task in loop.ready),
+        tasks=tuple(_describe(task, names) for task in tops),
+        ready=tuple(_name(task, names) for task in loop.ready),
         timers=len(loop._timers),
         next_deadline=loop._timers.next(),
         descriptors=tuple(handle.fd for handle in loop._io.handles()) if opened else (),
@@ -66,16 +68,43 @@ def take_snapshot(loop: Loop) -> Snapshot:
     )
 
 
-def _describe(task: Task[Any]) -> TaskSnapshot:
+def _names(tasks: tuple[Task[Any], ...]) -> dict[Task[Any], str]:
+    """Return what to call the tasks that share their name with others, to tell them apart."""
+    found: dict[str, list[Task[Any]]] = {}
+    # Depth first, which is the order of the tree.
+    to_look_at = list(reversed(tasks))
+    while to_look_at:
+        task = to_look_at.pop()
+        found.setdefault(task.name, []).append(task)
+        to_look_at.extend(reversed(children_of(task)))
+    return {
+        task: f"{name} ({number})"
+        for name, same in found.items()
+        if len(same) > 1
+        for number, task in enumerate(same, 1)
+    }
+
+
+def _name(task: Task[Any], names: dict[Task[Any], str]) -> str:
+    return names.get(task) or task.name
+
+
+def _describe(task: Task[Any], names: dict[Task[Any], str]) -> TaskSnapshot:
     waiting_on = task.waiting_on
+    holders = holders_of(waiting_on)
+    words = None
+    if task.undo_wait is not None:
+        words = _in_words(task, waiting_on)
+        if len(holders) == 1:
+            words = words.replace(repr(holders[0].name), repr(_name(holders[0], names)))
     return TaskSnapshot(
-        name=task.name,
+        name=_name(task, names),
         state=task.state,
-        waiting_on=None if task.undo_wait is None else _in_words(task, waiting_on),
+        waiting_on=words,
         waiting_since=task.waiting_since,
-        held_by=tuple(holder.name for holder in holders_of(waiting_on)),
+        held_by=tuple(_name(holder, names) for holder in holders),
         where=_place(task),
-        children=tuple(_describe(child) for child in children_of(task)),
+        children=tuple(_describe(child, names) for child in children_of(task)),
     )
 
 
@@ -129,7 +158,9 @@ def _in_words(task: Task[Any], waited_on: object) -> str:
         verb = "read from" if waited_on.reader is task else "write to"
         return f"descriptor {waited_on.fd} to {verb}"
     if hasattr(waited_on, "coro"):
-        return f"the end of task {waited_on.name!r}"  # type: ignore[attr-defined]
+        other: Task[Any] = waited_on  # type: ignore[assignment]
+        until_end = other._watchers is None or other._watchers.get(task, True)
+        return f"the {'end' if until_end else 'start'} of task {other.name!r}"
     return repr(waited_on)
 
 
