@@ -569,6 +569,53 @@ class TestLimit:
         assert most == 3
         assert order == list(range(10))
 
+    def test_a_task_that_starts_later_takes_no_place_before(self, run):
+        started = []
+
+        async def child(name):
+            started.append((name, giambio.clock()))
+            await giambio.sleep(3)
+
+        async def main():
+            async with giambio.create_pool(limit=1) as pool:
+                pool.spawn_after(5, child, "later")
+                for name in ("a", "b", "c", "d"):
+                    pool.spawn(child, name)
+
+        run(main)
+        # Nothing holds up the one that starts later; while it runs, it counts.
+        assert started == [("a", 0), ("b", 3), ("later", 5), ("c", 8), ("d", 11)]
+
+    def test_one_that_is_cancelled_before_its_start_is_not_counted_either(self, run):
+        started = []
+
+        async def child(name):
+            started.append((name, giambio.clock()))
+            await giambio.sleep(3)
+
+        async def main():
+            async with giambio.create_pool(limit=1) as pool:
+                delayed = [pool.spawn_after(5, child, "later") for _ in range(3)]
+                for name in ("a", "b", "c"):
+                    pool.spawn(child, name)
+                for task in delayed:
+                    task.cancel()
+
+        run(main)
+        own = [(name, when) for name, when in started if name != "later"]
+        assert own == [("a", 0), ("b", 3), ("c", 6)]
+
+    def test_a_deadlock_report_says_that_a_start_is_awaited(self, run):
+        async def main():
+            async with giambio.create_pool(limit=1) as pool:
+                pool.spawn(giambio.Event().wait)
+                await pool.spawn(sleeper, 1)
+
+        with pytest.raises(
+            giambio.DeadlockError, match="main: waits for the start of task 'sleeper'"
+        ):
+            run(main)
+
     def test_awaiting_spawn_is_where_a_producer_is_slowed_down(self, run):
         times = []
 

@@ -8,6 +8,7 @@ the block as itself when all have ended.
 from __future__ import annotations
 
 from collections import deque
+from heapq import heappop, heappush
 from types import CoroutineType
 from typing import (
     TYPE_CHECKING,
@@ -57,6 +58,8 @@ class Pool(CancelScope):
     """
 
     __slots__ = (
+        "_delayed",
+        "_due",
         "_errors",
         "_errors_as",
         "_held",
@@ -78,6 +81,10 @@ class Pool(CancelScope):
     # At most so many ordinary tasks run at a time; the others are held, first come first served.
     _limit: int | None
     _held: deque[Task[Any]]
+    # Tasks of `spawn_after` that may not have started yet, and a heap of when they will. Only in a
+    # pool with a limit.
+    _delayed: set[Task[Any]]
+    _due: list[tuple[float, int, Task[Any]]]
     # Tasks that live as long as the ordinary ones do, in the order in which they were started.
     _services: dict[Task[Any], None]
     # Tasks that somebody waits for in `start`.
@@ -105,6 +112,9 @@ class Pool(CancelScope):
         self._starting = {}
         self._owner_waits = False
         self.watchful = limit is not None
+        if limit is not None:
+            self._delayed = set()
+            self._due = []
 
     async def __aexit__(
         self,
@@ -217,7 +227,8 @@ class Pool(CancelScope):
         """Start a task in this pool some time from now; if it is cancelled before, then at once.
 
         Args:
-            seconds: When to start it, from now. The limit of the pool does not hold it up.
+            seconds: When to start it, from now. The limit of the pool does not hold it up, and does
+                not count it before.
             func: An async function.
             *args: Its arguments.
             **kwargs: Its keyword arguments.
@@ -235,7 +246,12 @@ class Pool(CancelScope):
         if not seconds >= 0.0:
             raise ValueError(f"seconds must be at least 0, not {seconds!r}")
         coro = as_coroutine(func, args, kwargs)
-        return self._scheduler.spawn(coro, scope=self, delay=seconds)
+        task = self._scheduler.spawn(coro, scope=self, delay=seconds)
+        if self._limit is not None:
+            self._delayed.add(task)
+            task.add_done_callback(self._delayed.discard)  # it may be cancelled before
+            heappush(self._due, (self._scheduler.clock() + seconds, id(task), task))
+        return task
 
     async def start(
         self, func: Callable[..., Coroutine[Any, Any, Any]], /, *args: Any, **kwargs: Any
@@ -320,7 +336,14 @@ class Pool(CancelScope):
         raise RuntimeError(message) from None
 
     def _count_running(self) -> int:
-        return len(self._tasks or ()) - len(self._services) - len(self._held)
+        count = len(self._tasks or ()) - len(self._services) - len(self._held)
+        delayed = self._delayed
+        if delayed:
+            now = self._scheduler.clock()
+            while self._due and self._due[0][0] <= now:
+                delayed.discard(heappop(self._due)[2])
+            count -= len(delayed)
+        return count
 
     # The end of tasks, and of the block
 
