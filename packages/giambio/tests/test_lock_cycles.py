@@ -295,6 +295,7 @@ class TestDetecting:
         with pytest.raises(DeadlockError) as caught:
             run(main, debugger=DeadlockDetector())
         assert str(caught.value).startswith("these tasks wait for each other")
+        assert str(caught.value).count("1 waiting") == 2
         assert caught.value.__notes__ == ["in task: main > pool > b"]
 
     def test_a_wait_that_cannot_be_refused_costs_another_one(self, run):
