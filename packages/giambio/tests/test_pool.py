@@ -825,6 +825,31 @@ class TestStart:
 
         run(main)
 
+    @pytest.mark.parametrize("stubborn", [False, True])
+    def test_a_deadlock_is_raised_where_the_main_task_waits_for_it(self, run, stubborn):
+        """The task is cancelled first, as for any other error; if that does not help, the run fails."""
+
+        async def server(*, task_status):
+            try:
+                await giambio.Event().wait()
+            finally:
+                if stubborn:
+                    with giambio.lowlevel.CancelScope(shield=True):
+                        await giambio.Event().wait()
+
+        async def main():
+            async with giambio.create_pool() as pool:
+                with pytest.raises(giambio.DeadlockError, match="server: waits for <Event"):
+                    await pool.start(server)
+                await giambio.sleep(1)
+            return "went on"
+
+        if stubborn:
+            with pytest.raises(giambio.DeadlockError):
+                run(main)
+        else:
+            assert run(main) == "went on"
+
     def test_its_repr_says_of_whom_and_whether_it_was_said(self, run):
         async def server(*, task_status):
             states.append(repr(task_status))

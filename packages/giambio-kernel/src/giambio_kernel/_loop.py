@@ -238,7 +238,8 @@ class Loop:
         if main is not None and main.undo_wait is not None:
             main._interrupt = error
             main.stopping = True
-            if main._try_abort():
+            # If it cannot be undone at once, but others have been told to stop, it comes when they have.
+            if main._try_abort() or self.ready:
                 return
             main._interrupt = None
         # It has ended, or waits for something that cannot be undone.

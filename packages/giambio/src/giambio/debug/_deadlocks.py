@@ -122,7 +122,9 @@ def _break_up(deadlock: Deadlock) -> None:
     for task, waiting_on, _ in deadlock.circle:
         queue = task.undo_wait
         if isinstance(waiting_on, Lock | RWLock | CapacityLimiter) and isinstance(queue, dict):
-            error = DeadlockError(str(deadlock))  # while it waits, and is counted among those who do
+            error = DeadlockError(
+                str(deadlock)
+            )  # while it waits, and is counted among those who do
             del queue[task]
             reschedule(task, error=error)
             return
