@@ -24,7 +24,7 @@ from ._root import RootScope
 from ._scope import expire_scopes
 from ._task import ENDED, Task, TaskScope, begin, ended_cancelled, ended_failed, ended_well
 from ._timers import Timers
-from .traps import AGAIN, PARKED, abort_sleep
+from .traps import AGAIN, PARKED, abort_sleep, trap_code
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -297,7 +297,8 @@ class Loop:
                         task._try_abort()
                 if task._due < task._armed:
                     self._timers.arm(task, task._due)
-        self.current = NOWHERE
+        # Errors that left a task lead to this frame, so it forgets the task.
+        self.current = task = NOWHERE
 
     def _run_watched_steps(self, limit: int) -> None:
         """The same with hooks and policy."""
@@ -419,8 +420,14 @@ class Loop:
         # The frames of the loop are of no interest to whoever reads the traceback.
         frames = raised.__traceback__
         while frames is not None and frames.tb_frame.f_code in _LOOP_CODE:
+            if frames.tb_frame.f_code is begin.__code__:
+                frames.tb_frame.clear()  # the others lead to it, and it to the task and the error
             frames = frames.tb_next
         raised.with_traceback(frames)  # an assignment may be refused, as a frozen dataclass does
+        while frames is not None:
+            if frames.tb_frame.f_code in trap_code:
+                frames.tb_frame.clear()  # it knows the task, too
+            frames = frames.tb_next
         note = "in task: "
         if any(str(known).startswith(note) for known in getattr(raised, "__notes__", ())):
             return
@@ -434,7 +441,10 @@ class Loop:
     def _end_in_scope(self, task: Task[Any]) -> None:
         """A task returned although a scope that it had entered is still open."""
         scope = task._scope
-        if scope.__class__ is TaskScope or task._step is not ended_well:
+        if scope.__class__ is TaskScope:
+            scope._task = None  # they referred to each other
+            return
+        if task._step is not ended_well:
             return
         while scope is not task._home and scope.__class__ is not TaskScope:
             scope._task = None

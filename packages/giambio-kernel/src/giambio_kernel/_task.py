@@ -206,7 +206,10 @@ class Task(Generic[T]):
         if step is ended_failed:
             assert self.wake_error is not None
             self.scheduler._error_was_seen(self)
-            raise self.wake_error
+            try:
+                raise self.wake_error
+            finally:
+                del self  # the error refers to this frame
         if step is ended_cancelled:
             reason = f": {self.wake_value}" if self.wake_value else ""
             raise TaskCancelled(f"task {self.name!r} was cancelled{reason}", self)
@@ -313,7 +316,10 @@ class Task(Generic[T]):
             raise RuntimeError(f"task {self.name!r} cannot wait for its own end")
         else:
             await self._watch(until_end=True)
-        return self.result()
+        try:
+            return self.result()
+        finally:
+            del self  # an error refers to this frame
 
     def add_done_callback(self, fn: Callable[[Task[T]], object]) -> None:
         """Call ``fn(task)`` when the task ends; at once if it has. Adding it twice calls it once.

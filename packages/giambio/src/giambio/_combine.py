@@ -81,9 +81,13 @@ async def gather(*fns: Startable[Any]) -> tuple[Any, ...]:
 
     Checkpoint: always.
     """
-    async with create_pool() as pool:
-        tasks = [pool.spawn(fn) for fn in fns]
-    return tuple(task.result() for task in tasks)
+    tasks: list[Task[Any]] = []
+    try:
+        async with create_pool() as pool:
+            tasks.extend(pool.spawn(fn) for fn in fns)
+        return tuple(task.result() for task in tasks)
+    finally:
+        tasks.clear()  # an error refers to this frame, and one of them to the error
 
 
 async def race(*fns: Startable[T]) -> T:
@@ -111,10 +115,13 @@ async def race(*fns: Startable[T]) -> T:
         ended.append(task)
         pool.cancel("another one was first")
 
-    async with create_pool() as pool:
-        for fn in fns:
-            pool.spawn(fn).add_done_callback(note)
-    return ended[0].result()
+    try:
+        async with create_pool() as pool:
+            for fn in fns:
+                pool.spawn(fn).add_done_callback(note)
+        return ended[0].result()
+    finally:
+        ended.clear()  # an error refers to this frame, and one of them to the error
 
 
 def amap(
@@ -231,7 +238,10 @@ class Results(Generic[T]):
         """
         error = await self._close()
         if error is not None:
-            raise_as_is(error)
+            try:
+                raise_as_is(error)
+            finally:
+                del error  # it refers to this frame
 
     async def _close(self) -> Exception | None:
         self._work.closing = True
@@ -253,11 +263,14 @@ class Results(Generic[T]):
         traceback: TracebackType | None,
     ) -> None:
         error = await self._close()
-        if error is None or error is exc:
-            return
-        if exc is None or isinstance(exc, CancelledError):
-            raise_as_is(error)
-        add_siblings(exc, [error])
+        try:
+            if error is None or error is exc:
+                return
+            if exc is None or isinstance(exc, CancelledError):
+                raise_as_is(error)
+            add_siblings(exc, [error])
+        finally:
+            del error, exc  # the first may refer to this frame
 
     def __del__(self) -> None:
         manager = self._manager
@@ -358,7 +371,10 @@ class _Work(Generic[T]):
             await checkpoint()
         while True:
             if (error := self.take_error()) is not None:
-                raise error
+                try:
+                    raise error
+                finally:
+                    del error  # it refers to this frame
             # A call that ended badly has stopped the others; its error comes when they have ended.
             if self._done and (_is_good(self._done[0]) or self._ended):
                 task = self._done.popleft()

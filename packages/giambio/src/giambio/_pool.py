@@ -143,17 +143,22 @@ class Pool(CancelScope):
                 self._add_error(error)
             if not self._tasks:
                 break
-        if self._errors:
-            # Errors go before a cancellation; if that came from outside, it is not lost: the next
-            # checkpoint out there raises it.
-            self.__exit__(None, None, None)
-            stopped_by = self._choose_error()
-            self._errors = {}
-        elif self.__exit__(None, stopped_by, None):
-            return True
-        if stopped_by is not None and stopped_by is not exc:
-            raise_as_is(stopped_by)
-        return False
+        try:
+            if self._errors:
+                # Errors go before a cancellation; if that came from outside, it is not lost: the
+                # next checkpoint out there raises it.
+                self.__exit__(None, None, None)
+                stopped_by = self._choose_error()
+                self._errors = {}
+            elif self.__exit__(None, stopped_by, None):
+                return True
+            if stopped_by is not None and stopped_by is not exc:
+                raise_as_is(stopped_by)
+            return False
+        finally:
+            del stopped_by, exc  # it may refer to this frame
+            if self._limit is not None:
+                self._due.clear()  # its tasks refer to the pool
 
     # Starting tasks
 
@@ -280,13 +285,16 @@ class Pool(CancelScope):
         task = self.spawn(func, *args, task_status=status, **kwargs)
         self._starting[task] = status
         self.watchful = True
-        value = await status._wait(task)
-        if value is not _NOT_STARTED:
-            return value
-        await checkpoint()  # raises if the task was cancelled because the caller was
-        if task.cancelled():
-            return task.result()
-        raise RuntimeError(f"task {task.name!r} ended without calling task_status.started()")
+        try:
+            value = await status._wait(task)
+            if value is not _NOT_STARTED:
+                return value
+            await checkpoint()  # raises if the task was cancelled because the caller was
+            if task.cancelled():
+                return task.result()
+            raise RuntimeError(f"task {task.name!r} ended without calling task_status.started()")
+        finally:
+            del task  # an error refers to this frame
 
     @overload
     def service(
@@ -476,11 +484,13 @@ class TaskStatus(Generic[T]):
     async def _wait(self, task: Task[Any]) -> Any:
         self._task = task
         self._waiter = current_task()
+        del task  # an error will refer to this frame
         return await suspend(_abandon_start, self)
 
     def _ended(self, error: BaseException | None) -> BaseException | None:
         """The task has ended unstarted. Returns the error if nobody else takes it."""
         assert self._waiter is not None
+        self._task = None  # an error will refer to this, and the task to the error
         reschedule(self._waiter, _NOT_STARTED, error=error)
         return None
 

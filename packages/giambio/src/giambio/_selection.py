@@ -135,6 +135,7 @@ class Selection:
         finally:
             if task in selecting:  # on_wait failed, or the coroutine is being closed from outside
                 _abort(task)
+            del task  # an error leads to this frame
             if wakeup is not None:
                 wakeup.close()
 

@@ -207,7 +207,7 @@ class Broadcast(ClosedByWith, ClosedByAsyncWith, Generic[T]):
         subscriptions, self._subscriptions = self._subscriptions, {}
         self._full = 0
         for subscription in subscriptions:
-            subscription._end(subscription._ended)
+            subscription._end(Subscription._ended)
 
     def _closed_error(self) -> ResourceClosed:
         return ResourceClosed(f"{self!r} was closed")

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import deque
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Generic, NamedTuple, ParamSpec, Self, TypeVar, cast
 
 from giambio._pool import Pool, create_pool, raise_as_is
@@ -103,8 +103,9 @@ class GeneratorChannel(Generic[T]):
     _receivers: WaitQueue
     # The task of the generator, while nobody waits for an item.
     _idle: WaitQueue
-    # Why no more items come: what makes the error to raise. None while the generator may yield.
-    _over: Callable[[], Exception] | None
+    # Why no more items come: the method that makes the error to raise, unbound, or each channel would
+    # refer to itself. None while the generator may yield.
+    _over: Callable[[GeneratorChannel[T]], Exception] | None
 
     def __init__(self, generator: AsyncIterator[T]) -> None:
         if not hasattr(generator, "athrow"):
@@ -152,7 +153,7 @@ class GeneratorChannel(Generic[T]):
         Checkpoint: always.
         """
         assert self._pool is not None
-        self._over = self._closed_error
+        self._over = GeneratorChannel._closed_error
         self._items.clear()
         self._break_off()
         self._pool.cancel("nobody receives from the generator any more")
@@ -208,7 +209,7 @@ class GeneratorChannel(Generic[T]):
         if self._pool is None:
             raise RuntimeError(f"{self!r} is not open: use 'async with' first")
         if self._over is not None:
-            raise self._over()
+            raise self._over(self)
 
     def __aiter__(self) -> Self:
         return self
@@ -288,7 +289,7 @@ class GeneratorChannel(Generic[T]):
     def _finish(self) -> None:
         """The generator has ended."""
         if self._over is None:
-            self._over = self._ended_error
+            self._over = GeneratorChannel._ended_error
             self._break_off()
 
     def _break_off(self) -> None:
@@ -296,7 +297,7 @@ class GeneratorChannel(Generic[T]):
         assert self._over is not None
         if selecting:
             settle_all(self._receivers)
-        break_all(self._receivers, self._over)
+        break_all(self._receivers, partial(self._over, self))
 
     def _ended_error(self) -> EndOfChannel:
         return EndOfChannel(f"the generator {self._name} has ended")

@@ -102,7 +102,10 @@ async def select(*cases: Selectable | after, in_order: bool = False) -> Selected
     outcome = await _choose(cases, in_order)
     if outcome.error is not None:
         outcome.error.add_note(f"in select(): argument {outcome.position}, {outcome.source!r}")
-        raise outcome.error
+        try:
+            raise outcome.error
+        finally:
+            del outcome  # the error refers to this frame
     return Selected(outcome.position, outcome.source, outcome.value)
 
 
@@ -154,7 +157,10 @@ async def _choose(arguments: Sequence[Selectable | after], in_order: bool) -> _O
         assert time_limit is not None
         return _Outcome(*time_limit)
     case = cases[selection.chosen]
-    return _Outcome(positions[selection.chosen], case.source, value, error_of_case)
+    try:
+        return _Outcome(positions[selection.chosen], case.source, value, error_of_case)
+    finally:
+        del error_of_case  # it refers to this frame
 
 
 def _case_of(argument: Selectable) -> Case:
@@ -243,8 +249,12 @@ class merge(Generic[T]):  # noqa: N801
                 value: T = outcome.value
                 return value
             if not isinstance(outcome.error, EndOfChannel):
-                raise outcome.error
+                try:
+                    raise outcome.error
+                finally:
+                    del outcome
             self._sources.pop(sources[outcome.position], None)
+            del outcome  # the error leads to this frame
         if checkpoint_due():
             await checkpoint()
         raise StopAsyncIteration

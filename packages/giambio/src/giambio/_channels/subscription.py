@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, Self, TypeAlias, TypeVar
 
 from giambio._closing import ClosedByAsyncWith, ClosedByWith
@@ -64,9 +65,9 @@ class Subscription(ClosedByWith, ClosedByAsyncWith, Generic[T]):
 
     # Invariant: nobody waits to receive while there is an item.
     _receivers: WaitQueue
-    # Why no more items come: what makes the error to raise when the buffered ones are received. None
-    # while it is subscribed.
-    _over: Callable[[], Exception] | None
+    # Why no more items come: the method that makes the error to raise when the buffered ones are
+    # received, unbound, or each subscription would refer to itself. None while it is subscribed.
+    _over: Callable[[Subscription[T]], Exception] | None
 
     def __init__(self, broadcast: Broadcast[T], capacity: float, overflow: Overflow) -> None:
         self._broadcast = broadcast
@@ -113,7 +114,7 @@ class Subscription(ClosedByWith, ClosedByAsyncWith, Generic[T]):
             item = self._take()
             return item
         if self._over is not None:
-            raise self._over()
+            raise self._over(self)
         enqueue(self._receivers, self)
         task = yield PARKED
         if task.wake_error is not None:
@@ -133,7 +134,7 @@ class Subscription(ClosedByWith, ClosedByAsyncWith, Generic[T]):
         if self._items:
             return self._take()
         if self._over is not None:
-            raise self._over()
+            raise self._over(self)
         raise WouldBlock(f"{self!r} has no item")
 
     def __aiter__(self) -> Self:
@@ -163,7 +164,7 @@ class Subscription(ClosedByWith, ClosedByAsyncWith, Generic[T]):
         self._closed = True
         self._items.clear()
         self._broadcast._subscriptions.pop(self, None)
-        self._end(self._closed_error)
+        self._end(Subscription._closed_error)
         if was_waited_for:
             self._broadcast._has_room_again()
 
@@ -198,7 +199,7 @@ class Subscription(ClosedByWith, ClosedByAsyncWith, Generic[T]):
                 items.append(item)
             elif self._overflow == "error":
                 del self._broadcast._subscriptions[self]
-                self._end(self._overflowed)
+                self._end(Subscription._overflowed)
 
     def _take(self) -> T:
         was_waited_for = self._over is None and self._is_to_be_waited_for()
@@ -211,12 +212,12 @@ class Subscription(ClosedByWith, ClosedByAsyncWith, Generic[T]):
             self._broadcast._has_room_again()
         return item
 
-    def _end(self, error: Callable[[], Exception]) -> None:
+    def _end(self, error: Callable[[Subscription[T]], Exception]) -> None:
         """No more items come."""
         self._over = error
         if selecting:
             settle_all(self._receivers)
-        break_all(self._receivers, error)
+        break_all(self._receivers, partial(error, self))
 
     def _ended(self) -> EndOfChannel:
         return EndOfChannel("the broadcast was closed, and nothing is left to receive")
