@@ -426,7 +426,10 @@ class Loop:
         raised.with_traceback(frames)  # an assignment may be refused, as a frozen dataclass does
         while frames is not None:
             if frames.tb_frame.f_code in trap_code:
-                frames.tb_frame.clear()  # it knows the task, too
+                try:
+                    frames.tb_frame.clear()  # it knows the task, too
+                except RuntimeError:
+                    pass  # it has caught the error, which came here all the same, and goes on
             frames = frames.tb_next
         note = "in task: "
         if any(str(known).startswith(note) for known in getattr(raised, "__notes__", ())):
