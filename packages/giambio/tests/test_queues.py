@@ -443,6 +443,17 @@ class TestCancellation:
 
         cancel_sweep(program, check=conserved)
 
+    def test_a_deadlock_report_says_for_how_many_items_it_waits(self, run):
+        async def main():
+            queue = Queue()
+            for item in range(3):
+                queue.put_nowait(item)
+                queue.get_nowait()
+            await queue.join()
+
+        with pytest.raises(giambio.DeadlockError, match="0 to get, 1 for 3 unfinished to be done>"):
+            run(main)
+
     def test_sweep_of_join(self):
         async def joiner(queue):
             await queue.join()

@@ -108,9 +108,12 @@ class Queue(ClosedByWith, Generic[T]):
     def __repr__(self) -> str:
         of = f" of {self._maxsize}" if self._maxsize else ""
         closed = ", closed" if self._closed else ""
+        joined = ""
+        if self._joiners:
+            joined = f", {len(self._joiners)} for {self._unfinished} unfinished to be done"
         return (
             f"<{type(self).__name__} at {id(self):#x}, {len(self._items)}{of} items, "
-            f"{len(self._putters)} waiting to put, {len(self._getters)} to get{closed}>"
+            f"{len(self._putters)} waiting to put, {len(self._getters)} to get{joined}{closed}>"
         )
 
     def __len__(self) -> int:
