@@ -283,6 +283,46 @@ def test_a_read_write_lock_of_another_loop_is_refused_and_its_holder_keeps_it(ru
     run(main)
 
 
+@pytest.mark.parametrize("how", ["receive", "select", "amap"])
+def test_who_receives_in_another_loop_is_not_waited_for_and_spoils_nothing(run, how):
+    @giambio.as_channel
+    async def generator():
+        for item in range(3):
+            await giambio.sleep(1)
+            yield item
+
+    async def after_a_second(item):
+        await giambio.sleep(1)
+        return item
+
+    async def main():
+        results = giambio.amap(after_a_second, range(3), limit=1)
+        async with generator() as channel, results:
+            source = results if how == "amap" else channel
+            use = {
+                "receive": channel.receive,
+                "select": partial(giambio.select, channel),
+                "amap": results.__anext__,
+            }[how]
+            got = []
+
+            async def receive():
+                async for item in source:
+                    got.append(item)
+
+            async with giambio.create_pool() as pool:
+                if how == "amap":
+                    got.append(await anext(results))
+                else:
+                    refuse_elsewhere(partial(giambio.run, use), "another loop")
+                pool.spawn(receive)
+                await wait_all_tasks_blocked()
+                refuse_elsewhere(partial(giambio.run, use), "another loop")
+            assert got == [0, 1, 2]
+
+    run(main)
+
+
 def test_a_lock_of_another_loop_is_refused_where_it_is_asked_for_and_its_owner_keeps_it(run):
     refused = []
 

@@ -213,6 +213,7 @@ class Results(Generic[T]):
 
         Raises:
             StopAsyncIteration: There are no more.
+            RuntimeError: It was begun in another loop.
             BaseException: The first error of a call or of the source.
 
         Checkpoint: always. If it is cancelled, so are the calls.
@@ -220,6 +221,8 @@ class Results(Generic[T]):
         if self._manager is None:
             self._manager = _spawn_nearby(self._work.run)
             self._manager.name = self._work.label
+        elif self._manager.scheduler is not current_scheduler():
+            raise RuntimeError(f"{self!r} belongs to another loop; use it in one loop only")
         try:
             return await self._work.next()
         except (StopAsyncIteration, GeneratorExit):

@@ -15,6 +15,7 @@ from giambio_kernel import (
     Trap,
     WaitQueue,
     break_all,
+    current_scheduler,
     enqueue,
     get_running,
     park,
@@ -169,7 +170,7 @@ class GeneratorChannel(Generic[T]):
             EndOfChannel: The generator has ended.
             Exception: What the generator raised.
             ResourceClosed: The block was left, or was meanwhile.
-            RuntimeError: The block was not entered.
+            RuntimeError: The block was not entered, or this is another loop.
 
         Checkpoint: always. If it is cancelled, no item is lost: what the generator makes of the step
         that it is in is there for the next one to receive.
@@ -183,6 +184,7 @@ class GeneratorChannel(Generic[T]):
             item = self._items.popleft()
             return item
         self._refuse_unless_open()
+        self._refuse_other_loop()
         enqueue(self._receivers, self)
         unpark(self._idle)
         task = yield PARKED
@@ -211,6 +213,14 @@ class GeneratorChannel(Generic[T]):
         if self._over is not None:
             raise self._over(self)
 
+    def _refuse_other_loop(self) -> None:
+        """Refuse to wait where the generator could not hand over what it makes."""
+        assert self._pool is not None
+        if self._pool._scheduler is not current_scheduler():
+            raise RuntimeError(
+                f"{self!r} belongs to another loop; a ThreadQueue carries items from one to another"
+            )
+
     def __aiter__(self) -> Self:
         return self
 
@@ -223,7 +233,11 @@ class GeneratorChannel(Generic[T]):
 
     def select_case(self) -> Case:
         """Return the case of receiving an item, for `select`."""
-        return Case(self, self.receive_nowait, self._receivers, on_wait=lambda: unpark(self._idle))
+        return Case(self, self.receive_nowait, self._receivers, on_wait=self._ask_for_item)
+
+    def _ask_for_item(self) -> None:
+        self._refuse_other_loop()
+        unpark(self._idle)
 
     def statistics(self) -> GeneratorChannelStatistics:
         """Return how many tasks wait, and whether the generator has ended."""
