@@ -323,6 +323,33 @@ def test_who_receives_in_another_loop_is_not_waited_for_and_spoils_nothing(run, 
     run(main)
 
 
+@pytest.mark.parametrize(("name", "value"), [("deadline", 1.0), ("shield", True)])
+def test_a_scope_that_it_may_not_change_is_as_it_was(run, name, value):
+    async def main():
+        with giambio.skip_after(5) as scope:
+            before = repr(scope)
+            refuse_elsewhere(lambda: setattr(scope, name, value))
+            assert repr(scope) == before
+            await giambio.sleep(2)
+        assert not scope.timed_out
+
+    run(main)
+
+
+def test_a_start_that_it_may_not_announce_is_still_to_be_announced(run):
+    async def server(*, task_status):
+        refuse_elsewhere(partial(task_status.started, "too early"))
+        await giambio.sleep(1)
+        task_status.started("ready")
+
+    async def main():
+        async with giambio.create_pool() as pool:
+            assert await pool.start(server) == "ready"
+            assert giambio.clock() == 1
+
+    run(main)
+
+
 def test_a_lock_of_another_loop_is_refused_where_it_is_asked_for_and_its_owner_keeps_it(run):
     refused = []
 

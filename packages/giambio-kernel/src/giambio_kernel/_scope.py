@@ -253,10 +253,11 @@ class CancelScope:
                 raise ValueError("deadline must be a number, not nan")
         except TypeError:
             raise _no_number("deadline", deadline) from None
+        if self._task is not None:
+            self._task.scheduler.touch()
         self._deadline = deadline
         self._seconds = None
         if self._task is not None:
-            self._task.scheduler.touch()
             refresh_due(self._task)
 
     @property
@@ -271,9 +272,10 @@ class CancelScope:
 
     @shield.setter
     def shield(self, shield: bool) -> None:
-        self._shield = shield
         if self._task is not None:
             self._task.scheduler.touch()
+        self._shield = shield
+        if self._task is not None:
             self._refresh()
 
     def cancel(self, reason: str | None = None) -> None:

@@ -470,10 +470,12 @@ class TaskStatus(Generic[T]):
             value: What `Pool.start` returns.
 
         Raises:
-            RuntimeError: It was said before.
+            RuntimeError: It was said before; or this is another thread, and then it was not said.
         """
         if self._is_started:
             raise RuntimeError("task_status.started() was called twice")
+        if self._waiter is not None:
+            self._waiter.scheduler.touch()
         self._is_started = True
         # Whoever was waiting may have been cancelled, and the task with it; then nobody listens.
         if self._waiter is not None and not self._abandoned:
