@@ -79,7 +79,7 @@ class TestCrossedLocks:
         with pytest.raises(giambio.DeadlockError, match="no task can ever run again") as caught:
             giambio.run(load("crossed_locks").main, "alone", clock=VirtualClock())
         first, second = str(caught.value).splitlines()[-2:]
-        assert "move (1): waits for <Lock" in first
-        assert "held by 'move (2)'" in first
-        assert "move (2): waits for <Lock" in second
-        assert "held by 'move (1)'" in second
+        assert "move #2: waits for <Lock" in first
+        assert "held by 'move #3'" in first
+        assert "move #3: waits for <Lock" in second
+        assert "held by 'move #2'" in second

@@ -92,11 +92,24 @@ def test_the_report_tells_tasks_of_the_same_name_apart(run):
         run(main)
     lines = [re.sub(r", at .*", "", line) for line in str(caught.value).splitlines()]
     assert lines[1:] == [
-        "main: waits for the end of task 'take (2)'",
-        "├─ take (1): waits for <Mutex two>, held by 'take (2)'",
-        "├─ take (2): waits for <Mutex three>, held by 'take (3)'",
-        "└─ take (3): waits for <Mutex one>, held by 'take (1)'",
+        "main: waits for the end of task 'take #3'",
+        "├─ take #2: waits for <Mutex two>, held by 'take #3'",
+        "├─ take #3: waits for <Mutex three>, held by 'take #4'",
+        "└─ take #4: waits for <Mutex one>, held by 'take #2'",
     ]
+
+
+def test_the_report_is_not_limited_by_the_depth_of_the_tree(run):
+    async def nest(depth):
+        if not depth:
+            return format_tree(current_scheduler())
+        with CancelScope() as scope:
+            return await spawn_task(nest, depth - 1, scope=scope).join()
+
+    lines = run(nest, 2_000).splitlines()
+    assert len(lines) == 2_001
+    assert lines[1].startswith("└─ nest #2: waits for the end of task 'nest #3'")
+    assert lines[-1] == "⋯ 2000 deep └─ nest #2001: running"
 
 
 def line_of(text):

@@ -15,8 +15,10 @@ from giambio.debug import _tree as tree_module
 from giambio.debug import _view as view
 from giambio.debug import format_tree, print_tree
 from giambio.debug._tree import encodable, in_columns, short_path, tree_lines, where_lines
-from giambio.debug._view import format_seconds, look_at, number_of, text_of
+from giambio.debug._view import format_seconds, look_at, text_of
 from giambio.testing import wait_all_tasks_blocked
+from giambio_kernel import format_tree as format_kernel_tree
+from giambio_kernel import number_of
 
 
 async def sleeper(seconds=1):
@@ -253,6 +255,20 @@ def test_columns_are_aligned_and_cut_to_a_width(run):
     assert wide[1].endswith(" sleeper")
     assert [len(line) for line in narrow] == [20, 20]
     assert all(line.endswith("…") for line in narrow)
+
+
+def test_a_task_has_the_same_number_in_all_reports_and_in_each_run(run):
+    async def main():
+        async with giambio.create_pool() as pool:
+            pool.spawn(sleeper, 1)
+            pool.spawn(sleeper, 2)
+            await wait_all_tasks_blocked()
+            loop = giambio.current_task().scheduler
+            trees = format_kernel_tree(loop), format_tree(loop)
+            return [re.findall(r"sleeper #\d+", tree) for tree in trees]
+
+    for _ in range(2):
+        assert run(main) == [["sleeper #2", "sleeper #3"]] * 2
 
 
 def test_stacks_are_shown_down_to_what_was_called_of_giambio(run):

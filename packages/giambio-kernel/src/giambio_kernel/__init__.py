@@ -40,6 +40,7 @@ from ._poller import default_poller as default_poller
 from ._report import Snapshot as Snapshot
 from ._report import TaskSnapshot as TaskSnapshot
 from ._report import format_tree as format_tree
+from ._report import number_of as number_of
 from ._scheduler import AsyncScheduler as AsyncScheduler
 from ._scope import CancelScope as CancelScope
 from ._scope import TimedScope as TimedScope

@@ -3,22 +3,47 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from ._interrupt import interrupt_free_packages
 from ._io import IOHandle
 from .traps import Sleep
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ._loop import Loop
+    from ._scheduler import AsyncScheduler
     from ._task import Task, TaskState
+
+# The longest part of a line that shows the depth in the tree.
+_DEEPEST = 60
+
+_numbers: WeakKeyDictionary[Task[Any], int] = WeakKeyDictionary()
+_counts: WeakKeyDictionary[AsyncScheduler, Iterator[int]] = WeakKeyDictionary()
+
+
+def number_of(task: Task[Any]) -> int:
+    """Return the number of a task, by which reports tell it from others of its name.
+
+    It is the same in all of them. The tasks of a loop are counted from 1, in the order in which
+    they are first asked about, so that a run that is repeated has the same numbers.
+    """
+    number = _numbers.get(task)
+    if number is None:
+        scheduler = task.scheduler
+        counter = _counts.get(scheduler) or _counts.setdefault(scheduler, count(1))
+        number = _numbers.setdefault(task, next(counter))
+    return number
 
 
 class TaskSnapshot(NamedTuple):
     """What was known of a task at one moment."""
 
     name: str
-    """What it was called; with a number, ``worker (2)``, if several were called so."""
+    """What it was called; with its number, ``worker #2``, if several were called so."""
     state: TaskState
     """Where it was in its life."""
     waiting_on: str | None
@@ -56,10 +81,15 @@ def take_snapshot(loop: Loop) -> Snapshot:
     """Return what is known of *loop* now."""
     opened = hasattr(loop, "_io")
     tops = loop._root.tasks + loop._system.tasks
-    names = _names(tops)
+    found = list(_walk(tops))
+    names = _names(found)
+    described: dict[Task[Any], TaskSnapshot] = {}
+    for task, children in reversed(found):
+        below = tuple(described.pop(child) for child in children)
+        described[task] = _describe(task, names, below)
     return Snapshot(
         time=loop._now(),
-        tasks=tuple(_describe(task, names) for task in tops),
+        tasks=tuple(described[task] for task in tops),
         ready=tuple(_name(task, names) for task in loop.ready),
         timers=len(loop._timers),
         next_deadline=loop._timers.next(),
@@ -68,20 +98,28 @@ def take_snapshot(loop: Loop) -> Snapshot:
     )
 
 
-def _names(tasks: tuple[Task[Any], ...]) -> dict[Task[Any], str]:
-    """Return what to call the tasks that share their name with others, to tell them apart."""
-    found: dict[str, list[Task[Any]]] = {}
-    # Depth first, which is the order of the tree.
-    to_look_at = list(reversed(tasks))
+def _walk(tops: tuple[Task[Any], ...]) -> Iterator[tuple[Task[Any], list[Task[Any]]]]:
+    """Yield all tasks with their children, depth first, which is the order of the tree."""
+    # Not recursive: pools may be nested more deeply than Python's stack.
+    to_look_at = list(reversed(tops))
     while to_look_at:
         task = to_look_at.pop()
+        children = children_of(task)
+        yield task, children
+        to_look_at.extend(reversed(children))
+
+
+def _names(tasks: list[tuple[Task[Any], list[Task[Any]]]]) -> dict[Task[Any], str]:
+    """Return what to call the tasks that share their name with others, to tell them apart."""
+    found: dict[str, list[Task[Any]]] = {}
+    for task, _ in tasks:
+        number_of(task)  # in the order of the tree, also those that need none
         found.setdefault(task.name, []).append(task)
-        to_look_at.extend(reversed(children_of(task)))
     return {
-        task: f"{name} ({number})"
+        task: f"{name} #{number_of(task)}"
         for name, same in found.items()
         if len(same) > 1
-        for number, task in enumerate(same, 1)
+        for task in same
     }
 
 
@@ -89,7 +127,9 @@ def _name(task: Task[Any], names: dict[Task[Any], str]) -> str:
     return names.get(task) or task.name
 
 
-def _describe(task: Task[Any], names: dict[Task[Any], str]) -> TaskSnapshot:
+def _describe(
+    task: Task[Any], names: dict[Task[Any], str], children: tuple[TaskSnapshot, ...]
+) -> TaskSnapshot:
     waiting_on = task.waiting_on
     holders = holders_of(waiting_on)
     words = None
@@ -104,7 +144,7 @@ def _describe(task: Task[Any], names: dict[Task[Any], str]) -> TaskSnapshot:
         waiting_since=task.waiting_since,
         held_by=tuple(_name(holder, names) for holder in holders),
         where=_place(task),
-        children=tuple(_describe(child, names) for child in children_of(task)),
+        children=children,
     )
 
 
@@ -128,12 +168,22 @@ def format_tree(loop: Loop) -> str:
     """Return all tasks as a tree, a line each: name, what it waits for, who holds that, where."""
     snapshot = take_snapshot(loop)
     lines: list[str] = []
-    for task in snapshot.tasks:
-        _format(task, snapshot.time, "", "", lines)
+    # Each with what comes before it, and before those below it.
+    to_show = [(task, "", "") for task in reversed(snapshot.tasks)]
+    while to_show:
+        task, first, rest = to_show.pop()
+        lines.append(_format(task, snapshot.time, first))
+        last = len(task.children) - 1
+        to_show.extend(
+            (child, rest + ("├─ " if n < last else "└─ "), rest + ("│  " if n < last else "   "))
+            for n, child in reversed(list(enumerate(task.children)))
+        )
     return "\n".join(lines)
 
 
-def _format(task: TaskSnapshot, now: float, first: str, rest: str, lines: list[str]) -> None:
+def _format(task: TaskSnapshot, now: float, first: str) -> str:
+    if len(first) > _DEEPEST:
+        first = f"⋯ {len(first) // 3} deep {first[-3:]}"
     words = [task.state.value]
     if task.waiting_on is not None:
         words = [f"waits for {task.waiting_on}"]
@@ -143,12 +193,7 @@ def _format(task: TaskSnapshot, now: float, first: str, rest: str, lines: list[s
             words.append(f"for {now - task.waiting_since:.3g} s")
     if task.where is not None:
         words.append(task.where)
-    lines.append(f"{first}{task.name}: {', '.join(words)}")
-    for number, child in enumerate(task.children, 1):
-        last = number == len(task.children)
-        _format(
-            child, now, rest + ("└─ " if last else "├─ "), rest + ("   " if last else "│  "), lines
-        )
+    return f"{first}{task.name}: {', '.join(words)}"
 
 
 def _in_words(task: Task[Any], waited_on: object) -> str:

@@ -17,10 +17,10 @@ from giambio._pool import Pool
 from giambio._sync.limiter import CapacityLimiter
 from giambio._sync.lock import Lock
 from giambio._sync.rwlock import RWLock
-from giambio_kernel import DeadlockError, current_scheduler, reschedule
+from giambio_kernel import DeadlockError, current_scheduler, number_of, reschedule
 
 from ._tree import format_place
-from ._view import INFINITY, deadline_of, describe_wait, number_of, place_of
+from ._view import INFINITY, deadline_of, describe_wait, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

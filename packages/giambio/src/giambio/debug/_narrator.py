@@ -6,11 +6,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from giambio_kernel import Sleep, TaskState
+from giambio_kernel import Sleep, TaskState, number_of
 
 from ._base import BaseDebugger
 from ._tree import encodable
-from ._view import describe_wait, format_seconds, number_of
+from ._view import describe_wait, format_seconds
 
 if TYPE_CHECKING:
     import logging

@@ -22,11 +22,19 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from giambio_kernel import CancelScope, IOHandle, Sleep, Task, TaskState, current_scheduler
+from giambio_kernel import (
+    CancelScope,
+    IOHandle,
+    Sleep,
+    Task,
+    TaskState,
+    current_scheduler,
+    number_of,
+)
 
 from ._base import BaseDebugger
 from ._timeline import Event, Group, Row, convert, save_json, write_json
-from ._view import number_of, text_of
+from ._view import text_of
 
 if TYPE_CHECKING:
     import os

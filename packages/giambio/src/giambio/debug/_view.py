@@ -11,13 +11,19 @@ A view can cross a socket: it holds numbers and texts, no objects of the program
 
 from __future__ import annotations
 
-import itertools
 import sys
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakKeyDictionary
 
-from giambio_kernel import CancelScope, IOHandle, Sleep, Task, TaskState, interrupt_free_packages
+from giambio_kernel import (
+    CancelScope,
+    IOHandle,
+    Sleep,
+    Task,
+    TaskState,
+    interrupt_free_packages,
+    number_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +55,7 @@ class TaskView(NamedTuple):
     """What was known of a task at one moment."""
 
     number: int
-    """Names need not be unique; this is. Counted in the order in which tasks were first looked at."""
+    """Names need not be unique; in its loop this is. See `giambio_kernel.number_of`."""
     name: str
     state: str
     """The value of its `TaskState`."""
@@ -90,16 +96,6 @@ class LoopView(NamedTuple):
     """How long the loop took to answer a call from outside, in seconds; None if it was not asked."""
     stuck: float | None = None
     """For how many seconds it has not answered; None if it has."""
-
-
-_numbers: WeakKeyDictionary[Task[Any], int] = WeakKeyDictionary()
-_count = itertools.count(1)
-
-
-def number_of(task: Task[Any]) -> int:
-    """Return the number of a task, the same in all tools."""
-    number = _numbers.get(task)
-    return _numbers.setdefault(task, next(_count)) if number is None else number
 
 
 def look_at(scheduler: AsyncScheduler, *, breathe: Callable[[], object] | None = None) -> LoopView:
