@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import traceback
 
@@ -30,6 +31,24 @@ async def stubborn(error, events=None):
         await giambio.sleep_forever()
     finally:
         raise error
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen(Exception):
+    number: int = 1
+
+
+class Unchangeable(Exception):
+    def __setattr__(self, name, value):
+        raise NotImplementedError(name)
+
+    add_note = __setattr__
+
+
+class Unprintable(Exception):
+    @property
+    def __notes__(self):
+        raise NotImplementedError
 
 
 class TestTheBlock:
@@ -412,6 +431,46 @@ class TestErrors:
             assert isinstance(caught.value.__context__, KeyError)
 
         run(main)
+
+
+@pytest.mark.parametrize("kind", [Frozen, Unchangeable, Unprintable])
+class TestErrorsThatRefuse:
+    """They are raised as themselves, although nothing can be attached to them."""
+
+    def test_in_a_pool_with_their_siblings(self, run, kind):
+        async def main():
+            async with giambio.create_pool() as pool:
+                pool.spawn(stubborn, second)
+                pool.spawn(stubborn, third)
+                await wait_all_tasks_blocked()
+                pool.spawn(failing, first)
+
+        first, second, third = kind(), kind(), ValueError()
+        with pytest.raises(kind) as caught:
+            run(main)
+        assert caught.value is first
+        assert siblings(first) == (second, third)
+
+    def test_in_a_run_with_their_siblings(self, run, kind):
+        async def main():
+            giambio.spawn(stubborn, second)
+            await wait_all_tasks_blocked()
+            raise first
+
+        first, second = kind(), kind()
+        with pytest.raises(kind) as caught:
+            run(main)
+        assert caught.value is first
+        assert siblings(first) == (second,)
+
+    def test_in_a_retry(self, run, kind):
+        async def main():
+            async for attempt in giambio.retry(tries=2, on=kind):
+                with attempt:
+                    raise kind
+
+        with pytest.raises(kind):
+            run(main)
 
 
 class TestCancellation:

@@ -27,6 +27,7 @@ from ._errors import InternalError as InternalError
 from ._errors import ResourceBusy as ResourceBusy
 from ._errors import ResourceClosed as ResourceClosed
 from ._errors import TaskCancelled as TaskCancelled
+from ._errors import add_note as add_note
 from ._errors import add_siblings as add_siblings
 from ._errors import siblings as siblings
 from ._hooks import Hooks as Hooks

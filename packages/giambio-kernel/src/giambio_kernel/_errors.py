@@ -83,6 +83,19 @@ class ResourceClosed(GiambioError):
     """The resource was closed, before or while it was used."""
 
 
+def add_note(error: BaseException, note: str) -> None:
+    """Add a note to an error, if it takes one.
+
+    Args:
+        error: The error. One that refuses, as a frozen dataclass does, goes without.
+        note: The text.
+    """
+    try:
+        error.add_note(note)
+    except Exception:
+        pass
+
+
 # Python attaches to an error one cause and one context, never its siblings; they live here.
 _SIBLINGS = "__giambio_siblings__"
 # How many of them a printed traceback shows in full. More would bury the error itself.
@@ -102,15 +115,19 @@ def add_siblings(error: BaseException, others: Iterable[BaseException]) -> None:
     new = [other for other in others if not (id(other) in seen or seen.add(id(other)))]  # type: ignore[func-returns-value]
     if not new:
         return
-    setattr(error, _SIBLINGS, (*known, *new))
+    # An error may refuse assignments, as a frozen dataclass does, and must not be lost by that.
+    object.__setattr__(error, _SIBLINGS, (*known, *new))
     import traceback  # only when things go wrong: it is slow to import
 
     shown = new[: max(0, _SHOWN - len(known))]
     for other in shown:
-        text = "".join(traceback.format_exception(other)).rstrip()
-        error.add_note("beside it happened:\n  " + text.replace("\n", "\n  "))
+        try:
+            text = "".join(traceback.format_exception(other)).rstrip()
+        except Exception:
+            text = f"{type(other).__name__}, which cannot be printed"
+        add_note(error, "beside it happened:\n  " + text.replace("\n", "\n  "))
     if len(new) > len(shown):
-        error.add_note(f"and {len(new) - len(shown)} more errors; see giambio.siblings()")
+        add_note(error, f"and {len(new) - len(shown)} more errors; see giambio.siblings()")
 
 
 def siblings(error: BaseException) -> tuple[BaseException, ...]:

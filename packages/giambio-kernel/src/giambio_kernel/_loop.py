@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ._clock import INFINITY, Clock, SystemClock
 from ._current import NOWHERE
-from ._errors import CancelledError, DeadlockError, InternalError
+from ._errors import CancelledError, DeadlockError, InternalError, add_note
 from ._report import format_tree
 from ._root import RootScope
 from ._scope import expire_scopes
@@ -432,14 +432,14 @@ class Loop:
                     pass  # it has caught the error, which came here all the same, and goes on
             frames = frames.tb_next
         note = "in task: "
-        if any(str(known).startswith(note) for known in getattr(raised, "__notes__", ())):
-            return
         try:
-            raised.add_note(note + task._path())
-            if _asyncio_misses_its_loop(raised):
-                raised.add_note(f"under giambio: {_FOREIGN}")
+            if any(str(known).startswith(note) for known in getattr(raised, "__notes__", ())):
+                return
         except Exception:
-            pass  # then it is raised without
+            return  # an error with notes of its own kind
+        add_note(raised, note + task._path())
+        if _asyncio_misses_its_loop(raised):
+            add_note(raised, f"under giambio: {_FOREIGN}")
 
     def _end_in_scope(self, task: Task[Any]) -> None:
         """A task returned although a scope that it had entered is still open."""

@@ -547,5 +547,5 @@ def raise_as_is(error: BaseException) -> NoReturn:
     try:
         raise error
     finally:
-        error.__context__ = context
+        object.__setattr__(error, "__context__", context)  # a frozen dataclass would refuse it
         del error, context

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
-from giambio_kernel import checkpoint, checkpoint_due, sleep
+from giambio_kernel import add_note, checkpoint, checkpoint_due, sleep
 
 from ._predicates import refuse_async
 
@@ -262,5 +262,5 @@ class Attempt:
         if self._policy.is_worthwhile(exc, self.number):
             self.error = exc
             return True
-        exc.add_note(f"in attempt {self.number} of {self._policy.tries or 'any number'}")
+        add_note(exc, f"in attempt {self.number} of {self._policy.tries or 'any number'}")
         return False

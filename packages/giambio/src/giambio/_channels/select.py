@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, Self, Type
 
 from giambio._selection import Case, Selectable, SelectableForSending, Selection
 from giambio.exceptions import EndOfChannel, WouldBlock
-from giambio_kernel import checkpoint, checkpoint_due, current_scheduler
+from giambio_kernel import add_note, checkpoint, checkpoint_due, current_scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,7 +101,7 @@ async def select(*cases: Selectable | after, in_order: bool = False) -> Selected
     """
     outcome = await _choose(cases, in_order)
     if outcome.error is not None:
-        outcome.error.add_note(f"in select(): argument {outcome.position}, {outcome.source!r}")
+        add_note(outcome.error, f"in select(): argument {outcome.position}, {outcome.source!r}")
         try:
             raise outcome.error
         finally:
