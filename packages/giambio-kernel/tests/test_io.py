@@ -687,6 +687,26 @@ class TestReusedNumbers:
 
         run(main)
 
+    def test_a_raw_wait_is_not_for_what_had_the_number_before(self, run):
+        async def main():
+            first, peer = socket.socketpair()
+            number = first.fileno()
+            with CancelScope(seconds=0):
+                await wait_readable(open_handle(first))
+            first.close()  # behind the loop's back
+            peer.close()
+            second, other = socket.socketpair()
+            assert number in (second.fileno(), other.fileno())
+            yours = other if second.fileno() == number else second
+            yours.send(b"x")
+            with CancelScope(seconds=5) as scope:
+                await wait_readable(number)
+            assert not scope.timed_out
+            second.close()
+            other.close()
+
+        run(main)
+
 
 def test_a_loop_that_waits_for_descriptors_is_not_deadlocked(run, pair):
     left, right = pair

@@ -252,7 +252,12 @@ class Descriptors:
             return IOHandle(self, fd, owned=False)
         if handle._edge:
             # An edge may have been seen before; watching anew reports what is ready now.
-            self._poller.change(fd, handle._mask, True)
+            try:
+                self._poller.change(fd, handle._mask, True)
+            except FileNotFoundError:
+                # Its descriptor was closed behind its back, and this is another one of that number.
+                self._evict(handle)
+                return IOHandle(self, fd, owned=False)
         return handle
 
     def watch(self, handle: IOHandle, direction: int) -> None:
