@@ -8,7 +8,14 @@ import sys
 
 import pytest
 
-from giambio_kernel import AsyncScheduler, CancelledError, checkpoint, sleep, wait_all_tasks_blocked
+from giambio_kernel import (
+    AsyncScheduler,
+    CancelledError,
+    checkpoint,
+    current_scheduler,
+    sleep,
+    wait_all_tasks_blocked,
+)
 
 
 async def generator(events, name="generator"):
@@ -59,6 +66,30 @@ def test_a_generator_that_is_dropped_in_the_last_step_is_closed(run):
     with pytest.warns(ResourceWarning, match="'generator' was dropped before it was exhausted"):
         run(main)
     assert events == ["generator cancelled in its clean-up", "generator closed"]
+
+
+@pytest.mark.filterwarnings("ignore:async generator:ResourceWarning")
+def test_a_generator_that_the_last_clean_up_drops_is_closed(run):
+    events = []
+
+    async def clean_up():
+        async for _ in generator(events, "of a clean-up"):
+            break
+
+    async def outer():
+        try:
+            yield
+        finally:
+            async for _ in generator(events, "of a generator"):
+                break
+
+    async def main():
+        current_scheduler().add_cleanup(clean_up)
+        async for _ in outer():
+            break
+
+    run(main)
+    assert {"of a clean-up closed", "of a generator closed"} <= set(events)
 
 
 def test_generators_that_are_left_at_the_end_are_closed_without_a_word(run):

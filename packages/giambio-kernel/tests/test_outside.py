@@ -388,6 +388,51 @@ class TestCtrlC:
 
         AsyncScheduler().start(main)
 
+    def test_a_second_one_is_not_raised_in_a_hook_that_the_kernel_calls_halfway(self):
+        """The hook is called by a task's own step, while a cancellation is on its way."""
+
+        class Debugger:
+            def before_cancel(self, task):
+                if task is not task.scheduler.main_task:
+                    signal.raise_signal(signal.SIGINT)
+                    signal.raise_signal(signal.SIGINT)
+                    events.append("the hook went on")
+
+        async def child():
+            try:
+                await sleep_forever()
+            finally:
+                events.append("child cleaned up")
+
+        async def main():
+            with CancelScope() as scope:
+                for _ in range(2):
+                    spawn_task(child, scope=scope)
+                await checkpoint()
+                try:
+                    scope.cancel()
+                except KeyboardInterrupt:
+                    events.append("raised in the middle")
+
+        events = []
+        with pytest.raises(KeyboardInterrupt):
+            AsyncScheduler(debugger=Debugger()).start(main)
+        assert events[:2] == ["the hook went on"] * 2
+        assert "raised in the middle" not in events
+
+    def test_one_before_the_run_begins_leaves_nothing_open(self):
+        class Debugger:
+            def on_start(self):
+                signal.raise_signal(signal.SIGINT)
+
+        async def main():
+            pass
+
+        scheduler = AsyncScheduler(debugger=Debugger())
+        with pytest.raises(KeyboardInterrupt):
+            scheduler.start(main)
+        assert scheduler.done()
+
     def test_a_second_one_breaks_off_a_run_whose_main_task_cannot_be_interrupted(self):
         async def main():
             try:

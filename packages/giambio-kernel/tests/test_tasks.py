@@ -274,6 +274,19 @@ def test_a_spawned_task_inherits_a_copy_of_the_context(run):
     assert var.get() == 0
 
 
+def test_a_task_may_share_the_context_of_the_task_that_spawns_it(run):
+    var = contextvars.ContextVar("var", default=0)
+
+    async def child():
+        var.set(1)
+
+    async def main():
+        await spawn_task(child, context=current_task().context).join()
+        return var.get()
+
+    assert run(main) == 1
+
+
 def test_a_task_runs_in_the_context_it_is_given(run):
     var = contextvars.ContextVar("var", default=0)
     context = contextvars.copy_context()

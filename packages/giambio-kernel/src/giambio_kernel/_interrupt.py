@@ -19,13 +19,17 @@ from typing import TYPE_CHECKING
 from ._current import NOWHERE
 
 if TYPE_CHECKING:
-    from types import FrameType, TracebackType
+    from types import CodeType, FrameType, TracebackType
 
     from ._scheduler import AsyncScheduler
 
+_KERNEL = __name__.partition(".")[0]
 # Packages whose frames are never interrupted, because they could be halfway through keeping an
 # invariant. A front end adds its own.
-interrupt_free_packages: set[str] = {__name__.partition(".")[0]}
+interrupt_free_packages: set[str] = {_KERNEL}
+
+# From `inspect`, which is slow to import.
+_SUSPENDABLE = 0x20 | 0x80 | 0x200  # CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR
 
 
 class InterruptHandler:
@@ -78,7 +82,7 @@ class InterruptHandler:
         target = scheduler.main_task
         if self._pending is not None and (target is None or target._interrupt is self._pending):
             # The first one is still undelivered.
-            if scheduler.current is not NOWHERE and _interruptible(frame):
+            if scheduler.current is not NOWHERE and _interruptible(frame, scheduler.step_code):
                 self._pending = None
                 if target is not None:
                     target._interrupt = None
@@ -135,8 +139,20 @@ def put_back_after_fork() -> None:
         _signal.signal(_signal.SIGINT, _signal.default_int_handler)
 
 
-def _interruptible(frame: FrameType | None) -> bool:
-    if frame is None:
+def _interruptible(frame: FrameType | None, step_code: frozenset[CodeType]) -> bool:
+    """Whether *frame* may raise at any moment: it is the program's, and so are its callers.
+
+    Not so a hook, or the *abort* of a wait, that the kernel has called in the middle of something.
+    """
+    if frame is None or _package(frame) in interrupt_free_packages:
         return False
-    package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-    return package not in interrupt_free_packages
+    caller = frame.f_back
+    while caller is not None:
+        if not caller.f_code.co_flags & _SUSPENDABLE and _package(caller) == _KERNEL:
+            return caller.f_code in step_code
+        caller = caller.f_back
+    return True
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]

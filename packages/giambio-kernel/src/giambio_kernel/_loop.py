@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from ._clock import INFINITY, Clock, SystemClock
 from ._current import NOWHERE
@@ -28,6 +28,7 @@ from .traps import AGAIN, PARKED, abort_sleep, trap_code
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import CodeType
 
     from ._hooks import Hooks
     from ._io import Descriptors
@@ -88,6 +89,9 @@ class Loop:
         "main_task",
         "ready",
     )
+
+    step_code: ClassVar[frozenset[CodeType]]
+    """The code of what calls the tasks, to find where the frames of a task begin."""
 
     def __init__(self, clock: Clock | None, policy: Policy | None) -> None:
         self.main_task: Task[Any] | None = None
@@ -482,3 +486,4 @@ def _asyncio_misses_its_loop(raised: BaseException) -> bool:
 
 
 _LOOP_CODE = frozenset(fn.__code__ for fn in (begin, Loop._run_steps, Loop._run_watched_steps))
+Loop.step_code = _LOOP_CODE

@@ -178,12 +178,17 @@ class AsyncScheduler(Loop):
         except BaseException:
             coro.close()
             raise
-        if self._hooks is not None:
-            self._hooks.on_start()
-        # The main task is there from the start; no debugger is told that somebody spawned it.
-        hooks, self._hooks = self._hooks, None
-        task = self.main_task = self.adopt(coro, self._root)
-        self._hooks = hooks
+        try:
+            if self._hooks is not None:
+                self._hooks.on_start()
+            # The main task is there from the start; no debugger is told that somebody spawned it.
+            hooks, self._hooks = self._hooks, None
+            task = self.main_task = self.adopt(coro, self._root)
+            self._hooks = hooks
+        except BaseException:  # Ctrl+C, say, which the run does not handle yet
+            coro.close()
+            self._release()
+            raise
         if not loop:
             self._inbox.arm()
             return task
@@ -429,11 +434,11 @@ class AsyncScheduler(Loop):
                 coro.close()
                 raise
             context = copy_context() if context is None else context
-            context.run(running.set, self)
+            self._claim(context, coro)
         elif context is None:
             context = copy_context()
         else:
-            context.run(running.set, self)
+            self._claim(context, coro)
         task: Task[T] = Task()
         task.coro = coro
         task.context = context
@@ -452,6 +457,15 @@ class AsyncScheduler(Loop):
         if self._hooks is not None:
             self._hooks.on_task_spawn(task)
         return task
+
+    def _claim(self, context: Context, coro: Coroutine[Any, Any, Any]) -> None:
+        """Make this the loop that is found in *context*."""
+        try:
+            if context.get(running) is not self:  # or it may be that of the task that spawns
+                context.run(running.set, self)
+        except BaseException:
+            coro.close()
+            raise
 
     def call_soon_threadsafe(self, fn: Callable[..., object], *args: Any) -> None:
         """Call a plain function in the loop's thread, between two steps. From anywhere.
@@ -538,9 +552,9 @@ class AsyncScheduler(Loop):
             inbox = Inbox()
             self._io = Descriptors(poller, inbox, self.ready)
         except BaseException:  # no descriptors left
-            poller.close()
             if inbox is not None:
                 inbox.close()
+            poller.close()
             raise
         self._inbox = inbox
         self._phase = _Phase.RUNNING
@@ -550,10 +564,12 @@ class AsyncScheduler(Loop):
         """Give everything back to the system."""
         if self._phase is not _Phase.CLOSED:
             self._phase = _Phase.CLOSED
-            self._io.close()
-            self._inbox.close()
-            self.locals.clear()
-            _open_loops.discard(self)
+            try:
+                self._io.close()
+            finally:
+                self._inbox.close()
+                self.locals.clear()
+                _open_loops.discard(self)
 
     def _pass(self, timeout: float | None, *, may_raise_deadlock: bool) -> None:
         """One pass: a look, then a step of each task that is ready after it."""
@@ -593,6 +609,10 @@ class AsyncScheduler(Loop):
             if self._cleanups or len(self._asyncgens):
                 self.adopt(self._clean_up(), self._system)
         if self._phase is _Phase.CLEANING_UP and not self._system._tasks:
+            if self._inbox.calls:  # the same for those that the clean-up itself has dropped
+                self._inbox.run_calls(self._root.fail)
+                if self._system._tasks or self._root._tasks:
+                    return
             self._phase = _Phase.FINISHED
             if self._hooks is not None:
                 self._hooks.on_exit()
@@ -618,6 +638,8 @@ class AsyncScheduler(Loop):
                 del task.undo_wait[task]
                 task.undo_wait = None
         for task in reversed(tasks):
+            task._step = ended_cancelled  # whoever asks is told that nothing can be awaited
+            task.wake_value = "the loop broke off"
             try:
                 self.current = task
                 task.context.run(task.coro.close)
@@ -625,8 +647,6 @@ class AsyncScheduler(Loop):
                 self._root.fail(error)
             finally:
                 self.current = NOWHERE
-            task._step = ended_cancelled
-            task.wake_value = "the loop broke off"
         self._root._tasks = self._system._tasks = None
         self.ready.clear()
         if self._hooks is not None and not self.done():  # or it has been told
