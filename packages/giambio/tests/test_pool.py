@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 import traceback
@@ -473,6 +474,20 @@ class TestErrorsThatRefuse:
             run(main)
 
 
+def test_a_group_leaves_the_cancellation_of_its_pool_in_it(run):
+    async def main():
+        async with giambio.create_pool() as pool:
+            pool.cancel()
+            try:
+                await giambio.checkpoint()
+            except CancelledError as cancelled:
+                raise BaseExceptionGroup("both", [cancelled, ValueError()]) from None
+
+    with pytest.raises(ExceptionGroup) as caught:
+        run(main)
+    assert [type(error) for error in caught.value.exceptions] == [ValueError]
+
+
 class TestCancellation:
     """From inside, from outside, and together with errors."""
 
@@ -601,6 +616,89 @@ class TestCancellation:
                 assert giambio.clock() == 5
 
         run(main)
+
+
+class TestGeneratorsThatYieldInPools:
+    """One should not, but no task is left behind, and no loop breaks."""
+
+    def test_closing_the_generator_waits_for_the_tasks(self, run):
+        async def child():
+            try:
+                await giambio.sleep_forever()
+            finally:
+                with giambio.cleanup(10):
+                    await giambio.sleep(3)
+                events.append(giambio.clock())
+
+        async def numbers():
+            async with giambio.create_pool() as pool:
+                pool.spawn(child)
+                yield 1
+
+        async def main():
+            async with contextlib.aclosing(numbers()) as generator:
+                async for _ in generator:
+                    await giambio.checkpoint()
+                    break
+            events.append("closed")
+
+        events = []
+        run(main)
+        assert events == [3.0, "closed"]
+
+    def test_closing_the_generator_raises_the_errors_of_the_tasks(self, run):
+        async def numbers():
+            async with giambio.create_pool() as pool:
+                pool.spawn(stubborn, ValueError("in its clean-up"))
+                yield 1
+
+        async def main():
+            async with contextlib.aclosing(numbers()) as generator:
+                async for _ in generator:
+                    await giambio.checkpoint()
+                    break
+
+        with pytest.raises(ValueError, match="in its clean-up"):
+            run(main)
+
+    def test_a_coroutine_that_is_closed_does_not_wait_and_loses_no_error(self, run):
+        async def owner():
+            async with giambio.create_pool() as pool:
+                pool.spawn(stubborn, ValueError("of nobody"))
+                await giambio.sleep_forever()
+
+        async def main():
+            coroutine = owner()
+            coroutine.send(None)
+            giambio.current_task().undo_wait = None
+            await giambio.checkpoint()
+            coroutine.close()
+            await giambio.sleep(1)
+
+        with pytest.raises(ValueError, match="of nobody"):
+            run(main)
+
+    def test_a_pool_that_is_left_inside_of_another_ends_with_a_clear_error(self, run):
+        async def numbers():
+            async with giambio.create_pool() as outer:
+                outer.spawn(giambio.sleep_forever)
+                yield 1
+
+        async def main():
+            generator = numbers()
+            await anext(generator)
+            async with giambio.create_pool() as pool:
+                pool.spawn(giambio.sleep_forever)
+                await generator.aclose()
+
+        with pytest.raises(RuntimeError) as caught:
+            run(main)
+        texts = []
+        error = caught.value
+        while error is not None:
+            texts.append(str(error))
+            error = error.__cause__ or error.__context__
+        assert any("Scopes must be left in the reverse order" in text for text in texts)
 
 
 class TestLimit:
@@ -1035,6 +1133,22 @@ class TestStart:
                     await pool.start(server)
 
         run(main)
+
+
+def test_started_after_the_end_of_the_task_says_so(run):
+    async def main():
+        statuses = []
+
+        async def keep(*, task_status):
+            statuses.append(task_status)
+
+        async with giambio.create_pool() as pool:
+            with pytest.raises(RuntimeError, match="ended without calling"):
+                await pool.start(keep)
+            with pytest.raises(RuntimeError, match="after the end of the task"):
+                statuses[0].started()
+
+    run(main)
 
 
 class TestTheRootPool:

@@ -361,7 +361,10 @@ class CancelScope:
         task = self._task
         if task is None:
             state = "never entered" if self._parent is None else "left before"
-            raise RuntimeError(f"{self!r} cannot be left: it was {state}") from exc
+            error = RuntimeError(f"{self!r} cannot be left: it was {state}")
+            if exc is None:
+                raise error  # what is handled here may tell how that came about
+            raise error from exc
         assert self._parent is not None
         inner: list[CancelScope] = []
         scope: CancelScope | None = task._scope
@@ -379,6 +382,10 @@ class CancelScope:
             task._scope = self._parent
             for scope in inner:
                 scope._task = None
+                # Somebody may wait for its tasks, and nobody is there to cancel them any more.
+                if not scope._cancel_called:
+                    scope._request("its scope was left misnested", timed_out=False)
+                scope._refresh()
         else:
             who = "outside of any task" if current is NOWHERE else f"in task {current.name!r}"
             message = f"{self!r} was left {who}, but entered in task {task.name!r}"

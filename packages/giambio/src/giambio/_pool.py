@@ -7,6 +7,7 @@ the block as itself when all have ended.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from heapq import heappop, heappush
 from types import CoroutineType
@@ -46,6 +47,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 INFINITY = float("inf")
+# From `inspect`, which is slow to import.
+_ASYNC_GENERATOR = 0x200
 
 
 class Pool(CancelScope):
@@ -64,10 +67,10 @@ class Pool(CancelScope):
         "_errors_as",
         "_held",
         "_limit",
-        "_owner_waits",
         "_scheduler",
         "_services",
         "_starting",
+        "_waiting_owner",
         "watchful",
     )
 
@@ -89,8 +92,9 @@ class Pool(CancelScope):
     _services: dict[Task[Any], None]
     # Tasks that somebody waits for in `start`.
     _starting: dict[Task[Any], TaskStatus[Any]]
-    # Invariant: whether the owner is parked in `_wait_for_tasks`.
-    _owner_waits: bool
+    # The owner while it is parked in `_wait_for_tasks`. It is not asked of the scope, which misnesting
+    # may have closed meanwhile.
+    _waiting_owner: Task[Any] | None
     # Tasks that ended well are of interest only if there are held ones, services or starting ones.
     watchful: bool
 
@@ -110,7 +114,7 @@ class Pool(CancelScope):
         self._held = deque()
         self._services = {}
         self._starting = {}
-        self._owner_waits = False
+        self._waiting_owner = None
         self.watchful = limit is not None
         if limit is not None:
             self._delayed = set()
@@ -123,10 +127,12 @@ class Pool(CancelScope):
         traceback: TracebackType | None,
     ) -> bool | None:  # a checker takes `bool` for a block that is skipped as a matter of course
         if isinstance(exc, GeneratorExit):
-            # The coroutine is being closed from outside; nothing can be awaited in it any more.
-            self.cancel("the task that owns the pool was closed")
-            return self.__exit__(exc_type, exc, traceback)
-        if exc is not None and not isinstance(exc, CancelledError):
+            if not _in_closed_generator(self.owner):
+                # The coroutine is being closed from outside; nothing can be awaited in it any more.
+                self.cancel("the task that owns the pool was closed")
+                return self.__exit__(exc_type, exc, traceback)
+            self.cancel("the generator that owns the pool was closed")
+        elif exc is not None and not isinstance(exc, CancelledError):
             self._add_error(exc)
         stopped_by = exc
         while True:
@@ -146,10 +152,12 @@ class Pool(CancelScope):
         try:
             if self._errors:
                 # Errors go before a cancellation; if that came from outside, it is not lost: the
-                # next checkpoint out there raises it.
-                self.__exit__(None, None, None)
+                # next checkpoint out there raises it. Those of this scope in a group end here.
                 stopped_by = self._choose_error()
                 self._errors = {}
+                is_group = isinstance(stopped_by, BaseExceptionGroup)
+                if self.__exit__(None, stopped_by if is_group else None, None):
+                    return True
             elif self.__exit__(None, stopped_by, None):
                 return True
             if stopped_by is not None and stopped_by is not exc:
@@ -361,26 +369,32 @@ class Pool(CancelScope):
         if self._starting and (status := self._starting.pop(task, None)) is not None:
             error = status._ended(error)
         if error is not None:
-            self._add_error(error, task)
+            if self.owner is None and self._waiting_owner is None:
+                # The block was left without waiting, by a generator that was closed; nobody is
+                # there to raise it but the run.
+                super().on_task_done(task, error)
+            else:
+                self._add_error(error, task)
         if self._held and self._count_running() < self._limit:  # type: ignore[operator]
             reschedule(self._held.popleft())
         # The owner is woken for the last ordinary task, and then for each service.
-        if self._owner_waits and len(self._tasks) == len(self._services):  # type: ignore[arg-type]
-            self._owner_waits = False
-            reschedule(self.owner)  # type: ignore[arg-type]
+        owner = self._waiting_owner
+        if owner is not None and len(self._tasks) == len(self._services):  # type: ignore[arg-type]
+            self._waiting_owner = None
+            reschedule(owner)
 
     async def _wait_for_tasks(self) -> None:
         while self._tasks:
             if len(self._tasks) == len(self._services):
                 last = next(reversed(self._services))
                 last.cancel("the pool that it served has ended")
-            self._owner_waits = True
+            self._waiting_owner = current_task()
             try:
                 await suspend(_keep_waiting, self)
             except GeneratorExit:  # the loop was dropped unfinished, and nothing ends its tasks
                 raise
             except BaseException as error:  # Ctrl+C, or a deadlock: meant for this task alone
-                self._owner_waits = False
+                self._waiting_owner = None
                 self._add_error(error)
 
     def _add_error(self, error: BaseException, task: Task[Any] | None = None) -> None:
@@ -470,10 +484,13 @@ class TaskStatus(Generic[T]):
             value: What `Pool.start` returns.
 
         Raises:
-            RuntimeError: It was said before; or this is another thread, and then it was not said.
+            RuntimeError: It was said before, or the task has ended; or this is another thread, and
+                then it was not said.
         """
         if self._is_started:
             raise RuntimeError("task_status.started() was called twice")
+        if self._waiter is not None and self._task is None:
+            raise RuntimeError("task_status.started() was called after the end of the task")
         if self._waiter is not None:
             self._waiter.scheduler.touch()
         self._is_started = True
@@ -532,8 +549,19 @@ def _keep_waiting(owner: Task[Any], error: BaseException) -> bool:
         isinstance(each, DeadlockError) for each in pool._errors.values()
     ):
         return False
-    pool._owner_waits = False  # the last task may end before the owner has run again
+    pool._waiting_owner = None  # the last task may end before the owner has run again
     return True
+
+
+def _in_closed_generator(owner: Task[Any] | None) -> bool:
+    """Whether a `GeneratorExit` in the caller's caller is of ``aclose()``, in which one may await."""
+    try:
+        task = current_task()
+    except RuntimeError:
+        return False  # the garbage collector closes it
+    if task is not owner or task.done():
+        return False
+    return bool(sys._getframe(2).f_code.co_flags & _ASYNC_GENERATOR)
 
 
 def _wait_for_turn(task: Task[Any], error: BaseException) -> bool:
