@@ -48,6 +48,7 @@ KERNEL = [
 GIAMBIO = [
     "exceptions",
     "_closing",
+    "_numbers",
     "_predicates",
     "_simulation",
     "_selection",

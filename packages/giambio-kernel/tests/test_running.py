@@ -15,6 +15,7 @@ from giambio_kernel import (
     CancelScope,
     DeadlockError,
     InternalError,
+    SelectorPoller,
     Task,
     TaskCancelled,
     TaskState,
@@ -707,6 +708,68 @@ class TestSpawningFromOutside:
             thread.join()
         assert "another thread" in errors[0]
         gc.collect()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"clock": VirtualClock}, r"pass an instance of the clock: VirtualClock\(\)"),
+        ({"clock": 3}, r"3 is no clock: it has no now\(\)"),
+        ({"poller": SelectorPoller}, r"pass an instance of the poller: SelectorPoller\(\)"),
+        ({"policy": "random"}, r"'random' is no policy: it has no choose\(\)"),
+        ({"debugger": print}, "print> is no debugger: it has none of the methods"),
+        ({"debugger": [object()]}, "is no debugger"),
+    ],
+)
+def test_what_is_no_clock_poller_policy_or_debugger_is_refused_by_name(options, message):
+    with pytest.raises(TypeError, match=message):
+        AsyncScheduler(**options)
+
+
+def test_several_debuggers_may_come_in_any_collection():
+    class Debugger:
+        def on_start(self):
+            started.append(self)
+
+    started = []
+    given = {Debugger(), Debugger()}
+    AsyncScheduler(debugger=given).start(nothing)
+    assert set(started) == given
+
+
+@pytest.mark.parametrize("index", [7, None, 0.5])
+def test_a_policy_that_chooses_no_task_is_named(run, index):
+    class Policy:
+        def choose(self, ready):
+            return index
+
+        def __repr__(self):
+            return "<my policy>"
+
+    async def main():
+        spawn_task(nothing)
+        await checkpoint()
+
+    with pytest.raises(InternalError, match=f"<my policy> chose {index} of 2 ready tasks"):
+        run(main, policy=Policy())
+
+
+def test_a_loop_that_is_dropped_with_its_tasks_says_only_that(capsys):
+    """Python closes the coroutines, and there is no loop around their scopes any more."""
+
+    async def main():
+        with CancelScope(), CancelScope(seconds=5) as scope:
+            scope.cancel()
+            with CancelScope(shield=True):
+                await sleep(1)
+
+    loop = AsyncScheduler()
+    loop.start(main, loop=False)
+    loop.tick()
+    with pytest.warns(ResourceWarning, match="was not closed"):
+        del loop
+        gc.collect()
+    assert capsys.readouterr().err == ""
 
 
 def test_a_loop_that_cannot_be_opened_leaves_nothing_behind():

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from giambio_kernel import AsyncScheduler, SystemClock, VirtualClock, current_scheduler, sleep
+from giambio_kernel import (
+    AsyncScheduler,
+    CancelScope,
+    SystemClock,
+    VirtualClock,
+    current_scheduler,
+    sleep,
+    sleep_until,
+    spawn_task,
+)
 from giambio_kernel._timers import Timers
 
 INFINITY = float("inf")
@@ -173,3 +182,27 @@ def test_a_sleep_must_last_a_time(run, wrong):
             await sleep(wrong)
 
     run(main)
+
+
+@pytest.mark.parametrize("wrong", ["1", None, [], 1j])
+def test_a_time_that_is_no_number_is_named(run, wrong):
+    async def main():
+        for use in (
+            lambda: sleep(wrong),
+            lambda: sleep_until(wrong),
+            lambda: spawn_task(sleep, 1, delay=[wrong]),
+            lambda: CancelScope(seconds=[wrong]),
+            lambda: CancelScope(deadline=wrong),
+            lambda: VirtualClock(wrong),
+            lambda: VirtualClock().advance(wrong),
+        ):
+            with pytest.raises(
+                TypeError, match="(seconds|when|delay|deadline|rate) must be a number"
+            ):
+                await use()
+
+    run(main)
+    with AsyncScheduler() as loop:
+        loop.start(sleep, 0, loop=False)
+        with pytest.raises(TypeError, match="timeout must be a number, or None"):
+            loop.tick([wrong])

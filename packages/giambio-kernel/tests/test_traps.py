@@ -16,6 +16,7 @@ import giambio_kernel
 from giambio_kernel import (
     PARKED,
     CancelScope,
+    Hooks,
     InternalError,
     break_all,
     checkpoint,
@@ -290,7 +291,7 @@ class OldestFirst:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"debugger": object()}, {"policy": OldestFirst()}],
+    [{}, {"debugger": Hooks(())}, {"policy": OldestFirst()}],
     ids=["plain", "with a debugger", "with a policy"],
 )
 class TestYieldingWhatOneWaitsOn:

@@ -371,7 +371,8 @@ def test_without_the_tracers_own_switch_nothing_breaks(run):
             await giambio.sleep(5)
 
     class Also:
-        pass
+        def on_task_exit(self, task):
+            pass
 
     tracer = make_tracer()
     run(main)

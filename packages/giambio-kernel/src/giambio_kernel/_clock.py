@@ -12,6 +12,21 @@ if TYPE_CHECKING:
 INFINITY = float("inf")
 
 
+def no_number(name: str, value: object) -> TypeError:
+    """Return the error to raise for a time that cannot be compared with numbers."""
+    return TypeError(f"{name} must be a number, not {value!r}; math.inf sets no limit")
+
+
+def check_finite(name: str, value: float) -> None:
+    """Raise an error unless *value* is a finite number of at least zero."""
+    try:
+        if 0.0 <= value < INFINITY:
+            return
+    except TypeError:
+        raise TypeError(f"{name} must be a number, not {value!r}") from None
+    raise ValueError(f"{name} must be a finite number of at least 0, not {value!r}")
+
+
 class Clock(Protocol):
     """Tells the time, and says what to do when there is nothing to do but wait."""
 
@@ -77,8 +92,7 @@ class VirtualClock:
 
     @rate.setter
     def rate(self, rate: float) -> None:
-        if not 0.0 <= rate < INFINITY:
-            raise ValueError(f"rate must be a finite number of at least 0, not {rate!r}")
+        check_finite("rate", rate)
         if hasattr(self, "_rate"):
             self._virtual_base = self.now()
         self._real_base = time.monotonic()
@@ -99,8 +113,7 @@ class VirtualClock:
         Raises:
             ValueError: *seconds* is negative or not a finite number.
         """
-        if not 0.0 <= seconds < INFINITY:
-            raise ValueError(f"seconds must be a finite number of at least 0, not {seconds!r}")
+        check_finite("seconds", seconds)
         self._virtual_base += seconds
 
     def real_seconds(self, deadline: float) -> float:

@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from ._task import Task
 
 
+def is_debugger(thing: object) -> bool:
+    """Whether *thing* has a method that would be called."""
+    return any(hasattr(thing, event) for event in vars(Hooks) if event.startswith(_EVENTS))
+
+
+_EVENTS = ("on_", "before_", "after_")
+
+
 class Hooks:
     """Passes each event on to all debuggers that have a method of its name.
 

@@ -316,7 +316,13 @@ class Loop:
                 task = ready.popleft()
             else:
                 index = self._policy.choose(ready)
-                task = ready[index]
+                try:
+                    task = ready[index]
+                except (IndexError, TypeError):
+                    raise InternalError(
+                        f"{self._policy!r} chose {index!r} of {len(ready)} ready tasks; its choose() "
+                        "must return an index"
+                    ) from None
                 del ready[index]
             if self._hooks is not None:
                 self._hooks.before_task_step(task)

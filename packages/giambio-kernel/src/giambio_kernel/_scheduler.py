@@ -7,15 +7,16 @@ import os
 import threading
 import warnings
 import weakref
+from collections.abc import Iterable
 from contextvars import copy_context
 from enum import Enum
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from ._asyncgens import AsyncGenerators
-from ._clock import INFINITY
+from ._clock import INFINITY, no_number
 from ._current import NOWHERE, running
-from ._hooks import Hooks
+from ._hooks import Hooks, is_debugger
 from ._interrupt import InterruptHandler, put_back_after_fork
 from ._io import Descriptors
 from ._loop import Loop, Policy
@@ -28,7 +29,7 @@ from .traps import abort_sleep
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine
     from contextvars import Context
 
     from ._clock import Clock
@@ -69,7 +70,7 @@ class AsyncScheduler(Loop):
 
     Raises:
         ValueError: *deadlock* is something else.
-        TypeError: *debugger* is a class.
+        TypeError: An argument is a class and not an instance, or lacks what makes it one.
 
     Attributes:
         main_task: The main task; ``None`` before the start.
@@ -109,9 +110,15 @@ class AsyncScheduler(Loop):
     ) -> None:
         if deadlock not in (None, "raise", "wait"):
             raise ValueError(f"deadlock must be 'raise' or 'wait', not {deadlock!r}")
+        if clock is not None:
+            _check_is("clock", clock, "now")
+        if poller is not None:
+            _check_is("poller", poller, "poll")
+        if policy is not None:
+            _check_is("policy", policy, "choose")
         super().__init__(clock, policy)
-        for each in debugger if isinstance(debugger, list | tuple) else (debugger,):
-            if each is not None:
+        if debugger is not None:
+            for each in _several(debugger):
                 self.add_debugger(each)
         self.locals: dict[Any, Any] = {}
         self._poller = poller
@@ -260,8 +267,11 @@ class AsyncScheduler(Loop):
             ValueError: *timeout* is negative or not a number.
             RuntimeError: Nothing was started, this is another thread, or a task of this loop calls.
         """
-        if timeout is not None and not timeout >= 0.0:
-            raise ValueError(f"timeout must be at least 0, or None, not {timeout!r}")
+        try:
+            if timeout is not None and not timeout >= 0.0:
+                raise ValueError(f"timeout must be at least 0, or None, not {timeout!r}")
+        except TypeError:
+            raise TypeError(f"timeout must be a number, or None, not {timeout!r}") from None
         self._enter()
         try:
             if not self.done():
@@ -379,8 +389,11 @@ class AsyncScheduler(Loop):
             ValueError: *delay* is negative or not a number.
             RuntimeError: The scope or the loop is not open, or this is another thread.
         """
-        if delay is not None and not delay >= 0.0:
-            raise ValueError(f"delay must be at least 0, not {delay!r}")
+        try:
+            if delay is not None and not delay >= 0.0:
+                raise ValueError(f"delay must be at least 0, not {delay!r}")
+        except TypeError:
+            raise no_number("delay", delay) from None
         task: Task[T] = self.adopt(as_coroutine(fn, args), scope or self._root, context, name)
         if shield:
             task._own_scope().shield = True
@@ -522,9 +535,17 @@ class AsyncScheduler(Loop):
         self._cleanups.append((fn, args))
 
     def add_debugger(self, debugger: object) -> None:
-        """Tell *debugger*, too, what happens from now on. Raises `TypeError` if it is a class."""
-        if isinstance(debugger, type):
-            raise TypeError(f"pass an instance of the debugger: {debugger.__name__}()")
+        """Tell *debugger*, too, what happens from now on.
+
+        Raises:
+            TypeError: It is a class, or has none of the methods of `Hooks`.
+        """
+        _refuse_class("debugger", debugger)
+        if not is_debugger(debugger):
+            raise TypeError(
+                f"{debugger!r} is no debugger: it has none of the methods that are called, such as "
+                "before_task_step()"
+            )
         if self._hooks is None:
             self._hooks = Hooks(())
             self._steps_left.clear()  # what runs is the plain variant of the loop; leave it
@@ -698,6 +719,24 @@ class AsyncScheduler(Loop):
 
     def _is_here(self) -> bool:
         return threading.get_ident() == self._thread
+
+
+def _refuse_class(role: str, given: object) -> None:
+    if isinstance(given, type):
+        raise TypeError(f"pass an instance of the {role}: {given.__name__}()")
+
+
+def _check_is(role: str, given: object, method: str) -> None:
+    _refuse_class(role, given)
+    if not hasattr(given, method):
+        raise TypeError(f"{given!r} is no {role}: it has no {method}()")
+
+
+def _several(debugger: object) -> Iterable[object]:
+    """Return the debuggers of which there may be one or several."""
+    if isinstance(debugger, Iterable) and not is_debugger(debugger):
+        return [each for each in debugger if each is not None]
+    return (debugger,)
 
 
 _OTHER_THREAD = (

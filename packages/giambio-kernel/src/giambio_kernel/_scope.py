@@ -18,7 +18,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
-from ._clock import INFINITY
+from ._clock import INFINITY, no_number
 from ._current import NOWHERE, current_task, get_running
 from ._errors import CancelledError
 
@@ -46,6 +46,7 @@ class CancelScope:
 
     Raises:
         ValueError: *seconds* is negative, or one of the times is not a number.
+        TypeError: One is something else than a number.
     """
 
     __slots__ = (
@@ -91,13 +92,16 @@ class CancelScope:
     def __init__(
         self, *, seconds: float | None = None, deadline: float = INFINITY, shield: bool = False
     ) -> None:
-        if seconds is not None and not seconds >= 0.0:
-            raise ValueError(f"seconds must be at least 0, not {seconds!r}")
+        try:
+            if seconds is not None and not seconds >= 0.0:
+                raise ValueError(f"seconds must be at least 0, not {seconds!r}")
+        except TypeError:
+            raise no_number("seconds", seconds) from None
         try:
             if not deadline <= INFINITY:
                 raise ValueError("deadline must be a number, not nan")
         except TypeError:
-            raise _no_number("deadline", deadline) from None
+            raise no_number("deadline", deadline) from None
         self._seconds = seconds
         self._deadline = deadline
         self._shield = shield
@@ -141,8 +145,13 @@ class CancelScope:
         traceback: TracebackType | None,
     ) -> bool:
         task = self._task
-        if task is None or task._scope is not self or get_running().current is not task:
-            self._leave_misnested(exc)
+        try:
+            if task is None or task._scope is not self or get_running().current is not task:
+                self._leave_misnested(exc)
+        except RuntimeError:
+            # The garbage collector closes the coroutine: the loop was dropped with its tasks.
+            if task is None or get_running() is not NOWHERE or not isinstance(exc, GeneratorExit):
+                raise
         parent: CancelScope = self._parent  # type: ignore[assignment]
         task._scope = parent
         task._due = self._outer_due
@@ -252,7 +261,7 @@ class CancelScope:
             if not deadline <= INFINITY:
                 raise ValueError("deadline must be a number, not nan")
         except TypeError:
-            raise _no_number("deadline", deadline) from None
+            raise no_number("deadline", deadline) from None
         if self._task is not None:
             self._task.scheduler.touch()
         self._deadline = deadline
@@ -423,16 +432,12 @@ class TimedScope(CancelScope):
             if not seconds >= 0.0:
                 raise ValueError(f"seconds must be at least 0, not {seconds!r}")
         except TypeError:
-            raise _no_number("seconds", seconds) from None
+            raise no_number("seconds", seconds) from None
         self._seconds = seconds
         self._deadline = INFINITY
         self._shield = False
         self._cancel_called = self._effective = False
         self._parent = self._task = self._tasks = None
-
-
-def _no_number(name: str, value: object) -> TypeError:
-    return TypeError(f"{name} must be a number, not {value!r}; math.inf sets no limit")
 
 
 def _refresh_task(task: Task[Any], outer: CancelScope, concerned: list[CancelScope]) -> None:

@@ -269,12 +269,18 @@ def sleep(seconds: float) -> Trap[None]:
 
     Raises:
         ValueError: *seconds* is negative or not a number.
+        TypeError: It is something else than a number, such as ``None``.
         RuntimeError: Not called from inside a loop.
 
     Checkpoint: always.
     """
-    if not seconds >= 0.0:
-        raise ValueError(f"seconds must be at least 0, not {seconds!r}")
+    try:
+        if not seconds >= 0.0:
+            raise ValueError(f"seconds must be at least 0, not {seconds!r}")
+    except TypeError:
+        raise TypeError(
+            f"seconds must be a number, not {seconds!r}; sleep_forever() sets no end"
+        ) from None
     scheduler = current_scheduler()
     if not seconds:
         task = yield AGAIN  # `checkpoint`, without the call
@@ -300,12 +306,18 @@ def sleep_until(when: float) -> Trap[None]:
 
     Raises:
         ValueError: *when* is not a number.
+        TypeError: It is something else than a number, such as ``None``.
         RuntimeError: Not called from inside a loop.
 
     Checkpoint: always.
     """
-    if when != when:
-        raise ValueError("when must be a number, not nan")
+    try:
+        if not when <= INFINITY:
+            raise ValueError("when must be a number, not nan")
+    except TypeError:
+        raise TypeError(
+            f"when must be a number, not {when!r}; sleep_forever() sets no end"
+        ) from None
     scheduler = current_scheduler()
     now = scheduler._now()
     if when <= now:

@@ -8,6 +8,7 @@ from typing import NamedTuple, Self
 
 from giambio_kernel import current_scheduler, sleep_until
 
+from ._numbers import check_numbers
 from ._timeouts import Timeout
 
 
@@ -51,6 +52,7 @@ class every:  # noqa: N801
     __slots__ = ("_catch_up", "_delay", "_period")
 
     def __init__(self, period: float, *, delay: float = 0.0, catch_up: bool = False) -> None:
+        check_numbers(period=period, delay=delay)
         if not 0 < period < math.inf:
             raise ValueError(f"period must be positive and finite, not {period!r}")
         if not delay >= 0:
@@ -130,6 +132,7 @@ class cleanup(Timeout):  # noqa: N801
     label = "cleanup"
 
     def __init__(self, timeout: float) -> None:
+        check_numbers(timeout=timeout)
         if not timeout >= 0:
             raise ValueError(f"timeout must be at least 0, not {timeout!r}")
         super().__init__(seconds=timeout, shield=True)

@@ -37,6 +37,7 @@ from giambio_kernel import (
     suspend,
 )
 
+from ._numbers import check_numbers
 from .exceptions import CancelledError, DeadlockError
 
 if TYPE_CHECKING:
@@ -256,6 +257,7 @@ class Pool(CancelScope):
         """
         if not self.accepts_tasks:
             self._refuse_to_spawn(func)
+        check_numbers(seconds=seconds)
         if not seconds >= 0.0:
             raise ValueError(f"seconds must be at least 0, not {seconds!r}")
         coro = as_coroutine(func, args, kwargs)
@@ -453,6 +455,7 @@ def create_pool(*, errors: Literal["first", "group"] = "first", limit: int | Non
 
 def check_limit(limit: int) -> None:
     """Refuse a limit that nothing can keep: with one and a half, two tasks would run."""
+    check_numbers(limit=limit)
     if not (limit >= 1 and (limit == INFINITY or limit % 1 == 0)):
         raise ValueError(f"limit must be a whole number from 1, or None, not {limit!r}")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from giambio_kernel import add_note, checkpoint, checkpoint_due, sleep
 
+from ._numbers import check_numbers
 from ._predicates import refuse_async
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class exponential:  # noqa: N801
         maximum: float = 60.0,
         jitter: float = 0.5,
     ) -> None:
+        check_numbers(first=first, factor=factor, maximum=maximum, jitter=jitter)
         if not (first >= 0 and maximum >= 0):
             raise ValueError(f"times must be at least 0, not {first!r} and {maximum!r}")
         if not factor >= 1:
@@ -134,6 +136,8 @@ class retry:  # noqa: N801
         on: Retryable = Exception,
         backoff: Backoff | None = None,
     ) -> None:
+        if tries is not None:
+            check_numbers(tries=tries)
         if tries is not None and not (tries >= 1 and (tries == math.inf or tries % 1 == 0)):
             raise ValueError(f"tries must be a whole number from 1, or None, not {tries!r}")
         if backoff is None:

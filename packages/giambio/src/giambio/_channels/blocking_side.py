@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from giambio._numbers import check_numbers
 from giambio.exceptions import EndOfChannel, TooSlowError
 from giambio_kernel import AsyncScheduler, get_running
 
@@ -127,6 +128,7 @@ def _waitable(timeout: float | None) -> float | None:
     """Return what a condition of `threading` can wait for: with NaN it would spin for ever."""
     if timeout is None:
         return None
+    check_numbers(timeout=timeout)
     if not timeout >= 0:
         raise ValueError(f"timeout must be at least 0, or None, not {timeout!r}")
     return min(timeout, threading.TIMEOUT_MAX)

@@ -45,8 +45,11 @@ class after:  # noqa: N801
     seconds: float
 
     def __init__(self, seconds: float) -> None:
-        if not seconds >= 0.0:
-            raise ValueError(f"seconds must be at least 0, not {seconds!r}")
+        try:
+            if not seconds >= 0.0:
+                raise ValueError(f"seconds must be at least 0, not {seconds!r}")
+        except TypeError:
+            raise TypeError(f"seconds must be a number, not {seconds!r}") from None
         self.seconds = seconds
 
     def __repr__(self) -> str:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, Self, TypeAlias, TypeVar
 
 from giambio._closing import ClosedByAsyncWith, ClosedByWith
+from giambio._numbers import check_numbers
 from giambio._selection import Case, selecting, settle, settle_all
 from giambio.exceptions import EndOfChannel, ResourceBroken, ResourceClosed, WouldBlock
 from giambio_kernel import (
@@ -233,6 +234,7 @@ class Subscription(ClosedByWith, ClosedByAsyncWith, Generic[T]):
 
 
 def check_options(capacity: float, overflow: str) -> None:
+    check_numbers(capacity=capacity)
     if not capacity >= 1 or (capacity != INFINITY and capacity % 1):
         raise ValueError(f"capacity must be a whole number from 1, or infinity, not {capacity!r}")
     if overflow not in _POLICIES:

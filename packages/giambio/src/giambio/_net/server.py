@@ -12,6 +12,7 @@ import errno
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from giambio._numbers import check_numbers
 from giambio._pool import create_pool
 from giambio._sockets.async_socket import AsyncSocket
 from giambio._sync.event import Event
@@ -269,6 +270,7 @@ class Server:
         if self._tls is not None:
             self._check_tls(self._tls)
         check_on_error(self._on_error)
+        check_numbers(max_clients=self._max_clients)
         if not self._max_clients >= 1:
             raise ValueError(f"max_clients must be at least 1, not {self._max_clients!r}")
         if not self.listeners:

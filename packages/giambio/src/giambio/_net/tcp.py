@@ -9,6 +9,7 @@ import socket as _stdlib
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from giambio import socket
+from giambio._numbers import check_numbers
 from giambio._sockets.names import resolve_local
 from giambio_kernel import current_scheduler
 
@@ -119,6 +120,7 @@ async def connect_tcp(
 
     Source: RFC 8305, "Happy Eyeballs Version 2"; the delay is that of its section 8.
     """
+    check_numbers(happy_eyeballs_delay=happy_eyeballs_delay)
     if not happy_eyeballs_delay >= 0:
         raise ValueError(f"happy_eyeballs_delay must be at least 0, not {happy_eyeballs_delay!r}")
     if server_hostname is not None and not tls:

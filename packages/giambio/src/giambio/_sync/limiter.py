@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from giambio._numbers import check_numbers
 from giambio.exceptions import ResourceBroken, WouldBlock
 from giambio_kernel import (
     PARKED,
@@ -88,6 +89,7 @@ class CapacityLimiter:
 
     @total_tokens.setter
     def total_tokens(self, total_tokens: float) -> None:
+        check_numbers(total_tokens=total_tokens)
         # One and a half tokens would let two tasks in.
         if not total_tokens >= 0 or (total_tokens != INFINITY and total_tokens % 1):
             raise ValueError(

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
+from giambio._numbers import check_numbers
 from giambio.exceptions import WouldBlock
 from giambio_kernel import (
     AsyncScheduler,
@@ -80,6 +81,7 @@ class RateLimit:
     __slots__ = ("__weakref__", "_burst", "_interval", "_n", "_per", "_runs")
 
     def __init__(self, n: float, *, per: float = 1.0, burst: float = 1) -> None:
+        check_numbers(n=n, per=per, burst=burst)
         if not 0 < n < INFINITY:
             raise ValueError(f"n must be a positive number, not {n!r}")
         if not 0 < per < INFINITY:

@@ -8,6 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from giambio._numbers import check_numbers
 from giambio_kernel import TaskState
 
 from ._tree import encodable, place_lines
@@ -72,6 +73,7 @@ class SlowStepWatchdog:
         report: Callable[[SlowStep], object] | None = None,
         file: TextIO | None = None,
     ) -> None:
+        check_numbers(seconds=seconds)
         if not seconds > 0.0:
             raise ValueError(f"seconds must be positive, not {seconds!r}")
         self.seconds = seconds

@@ -7,6 +7,7 @@ import time
 from math import inf
 from typing import TYPE_CHECKING
 
+from giambio._numbers import check_numbers
 from giambio_kernel import SystemClock
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class Pace:
 
 def check_seconds(name: str, seconds: float) -> None:
     """Raise `ValueError` unless *seconds* is a length of time."""
+    check_numbers(**{name: seconds})
     if not seconds >= 0.0:
         raise ValueError(f"{name} must be at least 0, not {seconds!r}")
 

@@ -8,6 +8,8 @@ from functools import partial
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias, get_args
 
+from giambio._numbers import check_numbers
+
 from ._failure import ExplorationFailure, Report, describe, deviations
 from ._network import MemoryNetwork, as_network
 from ._program import Finding, Oracles, Program
@@ -112,6 +114,7 @@ def explore(
     if strategy not in get_args(Strategy):
         names = ", ".join(get_args(Strategy))
         raise ValueError(f"strategy must be one of {names}, not {strategy!r}")
+    check_numbers(runs=runs)
     if not runs >= 1:
         raise ValueError(f"runs must be at least 1, not {runs!r}")
     if seed is not None and seed < 0:
