@@ -112,6 +112,21 @@ def test_the_report_is_not_limited_by_the_depth_of_the_tree(run):
     assert lines[-1] == "⋯ 2000 deep └─ nest #2001: running"
 
 
+def test_what_cannot_be_shown_does_not_hide_the_deadlock(run):
+    class Broken:
+        def __repr__(self):
+            raise NotImplementedError
+
+        def holders(self):
+            raise NotImplementedError
+
+    async def main():
+        await park({}, Broken())
+
+    with pytest.raises(DeadlockError, match=r"waits for <.*Broken object at"):
+        run(main)
+
+
 def line_of(text):
     with open(__file__) as source:
         return next(n for n, line in enumerate(source, 1) if text in line and "await" in line)

@@ -274,6 +274,34 @@ def test_a_spawned_task_inherits_a_copy_of_the_context(run):
     assert var.get() == 0
 
 
+def test_a_coroutine_that_has_begun_cannot_be_spawned(run):
+    async def main():
+        coroutine = sleep(1)
+        task = spawn_task(coroutine)
+        await checkpoint()
+        for _ in range(2):
+            with pytest.raises(
+                RuntimeError, match="sleep' was spawned or awaited before.*pass the fun"
+            ):
+                spawn_task(coroutine)
+            await task.join()
+
+    run(main)
+
+
+def test_a_coroutine_that_is_spawned_twice_says_so(run):
+    async def child():
+        await sleep(1)
+
+    async def main():
+        coroutine = child()
+        spawn_task(coroutine)
+        await spawn_task(coroutine).join()
+
+    with pytest.raises(RuntimeError, match="child' was spawned or awaited before"):
+        run(main)
+
+
 def test_a_task_may_share_the_context_of_the_task_that_spawns_it(run):
     var = contextvars.ContextVar("var", default=0)
 

@@ -22,7 +22,16 @@ from ._errors import CancelledError, DeadlockError, InternalError, add_note
 from ._report import format_tree
 from ._root import RootScope
 from ._scope import expire_scopes
-from ._task import ENDED, Task, TaskScope, begin, ended_cancelled, ended_failed, ended_well
+from ._task import (
+    ENDED,
+    Task,
+    TaskScope,
+    begin,
+    ended_cancelled,
+    ended_failed,
+    ended_well,
+    started_before,
+)
 from ._timers import Timers
 from .traps import AGAIN, PARKED, abort_sleep, trap_code
 
@@ -425,6 +434,9 @@ class Loop:
             )
             stray.__cause__ = raised
             raised = stray
+        elif task._step is begin and _was_resumed(raised):
+            # In its first step: somebody else has made that.
+            raised = started_before(task.coro)
         task._step = ended_failed
         task.wake_error = raised
         # The frames of the loop are of no interest to whoever reads the traceback.
@@ -471,6 +483,16 @@ class Loop:
             ),
         )
         task._scope = scope
+
+
+def _was_resumed(raised: BaseException) -> bool:
+    """Whether the error is of a trap that was sent no task, but ``None``, as if it were to begin."""
+    if not isinstance(raised, AttributeError):
+        return False
+    frames = raised.__traceback__
+    while frames is not None and frames.tb_next is not None:
+        frames = frames.tb_next
+    return raised.obj is None and frames is not None and frames.tb_frame.f_code in trap_code
 
 
 _FOREIGN = (

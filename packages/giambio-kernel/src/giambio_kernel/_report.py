@@ -161,7 +161,10 @@ def children_of(task: Task[Any]) -> list[Task[Any]]:
 def holders_of(waited_on: object) -> tuple[Task[Any], ...]:
     """Return the tasks that could end a wait for *waited_on*, as far as it tells."""
     holders = getattr(waited_on, "holders", None)
-    return tuple(holders()) if callable(holders) else ()
+    try:
+        return tuple(holders()) if callable(holders) else ()
+    except Exception:  # of the program; it must not take the place of what is to be reported
+        return ()
 
 
 def format_tree(loop: Loop) -> str:
@@ -206,7 +209,10 @@ def _in_words(task: Task[Any], waited_on: object) -> str:
         other: Task[Any] = waited_on  # type: ignore[assignment]
         until_end = other._watchers is None or other._watchers.get(task, True)
         return f"the {'end' if until_end else 'start'} of task {other.name!r}"
-    return repr(waited_on)
+    try:
+        return repr(waited_on)
+    except Exception:
+        return object.__repr__(waited_on)
 
 
 def _place(task: Task[Any]) -> str | None:

@@ -515,6 +515,7 @@ def as_coroutine(
 
     Raises:
         TypeError: *fn* is something else, or a coroutine and there are arguments.
+        RuntimeError: It is a coroutine that has begun.
     """
     if isinstance(fn, CoroutineType):
         if args or kwargs:
@@ -523,6 +524,8 @@ def as_coroutine(
                 f"{fn.__qualname__}() was called already, so the arguments have nowhere to go: "
                 f"pass the function and its arguments, spawn({fn.__name__}, ...)"
             )
+        if fn.cr_frame is None or fn.cr_suspended or fn.cr_running:
+            raise started_before(fn)
         return fn
     if not callable(fn):
         raise TypeError(f"expected an async function, not {fn!r}")
@@ -530,6 +533,14 @@ def as_coroutine(
     if isinstance(coro, CoroutineType):
         return coro
     raise not_async(fn, coro)
+
+
+def started_before(coro: Coroutine[Any, Any, Any]) -> RuntimeError:
+    """Return the error to raise for a coroutine that was to begin as a task and has begun before."""
+    name = getattr(coro, "__qualname__", "")
+    return RuntimeError(
+        f"coroutine {name!r} was spawned or awaited before, and runs only once: pass the function"
+    )
 
 
 def not_async(fn: Any, made: Any) -> TypeError:
