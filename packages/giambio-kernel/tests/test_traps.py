@@ -25,9 +25,11 @@ from giambio_kernel import (
     enqueue,
     outcome,
     park,
+    reschedule,
     sleep,
     sleep_until,
     spawn_task,
+    suspend,
     trap,
     traps,
     unpark,
@@ -287,6 +289,19 @@ class OldestFirst:
 
     def choose(self, ready):
         return 0
+
+
+def test_an_abort_that_wakes_the_task_itself_has_refused(run):
+    def grant(task, error):
+        reschedule(task, "granted")
+
+    async def main():
+        with CancelScope(seconds=1) as scope:
+            assert await suspend(grant) == "granted"
+            await checkpoint()
+        return scope.cancelled_caught
+
+    assert run(main)
 
 
 @pytest.mark.parametrize(

@@ -965,3 +965,20 @@ def test_no_warning_is_due_to_the_tests_themselves():
         warnings.simplefilter("error")
         gc.collect()
     assert inf > 0
+
+
+@pytest.mark.parametrize(
+    ("host", "message"),
+    [
+        (None, r"None is no host: it has no watch\(\)"),
+        (hosting.AsyncioHost, r"pass an instance of the host: AsyncioHost"),
+    ],
+)
+def test_what_is_no_host_is_refused_by_name(host, message):
+    with pytest.raises(TypeError, match=message):
+        hosting.start_in(host, giambio.sleep, 0)
+
+
+def test_a_run_in_asyncio_says_where_it_belongs():
+    with pytest.raises(RuntimeError, match=r"asyncio\.run\(giambio\.hosting\.run_in_asyncio\(main"):
+        giambio.run(hosting.run_in_asyncio, giambio.sleep, 0)

@@ -474,6 +474,21 @@ class TestErrorsThatRefuse:
             run(main)
 
 
+def test_the_path_of_an_error_from_deep_below_is_short(run):
+    async def nest(depth):
+        async with giambio.create_pool() as pool:
+            if not depth:
+                raise ValueError
+            pool.spawn(nest, depth - 1)
+
+    with pytest.raises(ValueError) as caught:
+        run(nest, 200)
+    (path,) = caught.value.__notes__
+    assert path.startswith("in task: nest > pool > nest")
+    assert path.endswith("nest > pool > nest")
+    assert "> … 361 more … >" in path
+
+
 def test_a_group_leaves_the_cancellation_of_its_pool_in_it(run):
     async def main():
         async with giambio.create_pool() as pool:

@@ -372,7 +372,9 @@ class AsyncScheduler(Loop):
             *args: The arguments of the function.
             name: What to call it; by default the name of the function.
             scope: The open scope to spawn it in, whose `CancelScope.on_task_done` is told of its
-                end. By default the root scope: then an error in it fails the whole run.
+                end. By default the root scope: then an error in it fails the whole run. Whoever
+                leaves a scope must have waited for its `CancelScope.tasks`, as a pool does; those
+                that are left in it belong to nobody, and the run does not wait for them.
             context: The context to run in; by default a copy of the current one.
             delay: Start it after so many seconds, or when it is cancelled before.
             hold: Do not start it until somebody calls `reschedule` with it. This is called, as the

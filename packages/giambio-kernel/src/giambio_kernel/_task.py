@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# How many names a path shows of its beginning, and of its end.
+_NAMES_SHOWN = 20
+
 
 class TaskState(Enum):
     """Where a task is in its life."""
@@ -387,8 +390,10 @@ class Task(Generic[T]):
         assert abort is not None
         if isinstance(abort, dict):
             del abort[self]
-        elif abort(self, error) is False:
-            return False
+        elif abort(self, error) is False or self.undo_wait is None:
+            return (
+                False  # or it has woken the task itself, which was granted what it waits for, then
+            )
         if self._interrupt is not None:
             self._interrupt = None
             self.stopping = self._scope._effective
@@ -440,11 +445,13 @@ class Task(Generic[T]):
         names: list[str] = []
         task: Task[Any] | None = self
         while task is not None:
-            names.append(task.name)
+            names.append(str(task.name))
             parent = task.parent
             if parent is not None and task._home.owner is not None:
                 names.append(task._home.label)
             task = parent
+        if len(names) > 2 * _NAMES_SHOWN:
+            names[_NAMES_SHOWN:-_NAMES_SHOWN] = [f"… {len(names) - 2 * _NAMES_SHOWN} more …"]
         return " > ".join(reversed(names))
 
 

@@ -207,6 +207,7 @@ def suspend(
             raised here instead. It must undo the wait, so that nobody reschedules the task any
             more, or return ``False`` to refuse; any other result means that it is undone. After a
             refusal the task goes on waiting, and a cancellation is delivered at its next checkpoint.
+            If it calls `reschedule` with the task, that counts as a refusal, too.
         waiting_on: What the task waits for, to be shown in reports. *abort* finds it as
             ``task.waiting_on``. If it has a method ``holders()``, the report asks it for the tasks
             that could end the wait.

@@ -66,7 +66,14 @@ async def run_in_asyncio(
     """
     import asyncio
 
-    ended: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "asyncio does not run here, and is to be the host: "
+            "asyncio.run(giambio.hosting.run_in_asyncio(main)); without it there is giambio.run(main)"
+        ) from None
+    ended: asyncio.Future[object] = loop.create_future()
     cancelled = None
     with start_in(
         AsyncioHost(),

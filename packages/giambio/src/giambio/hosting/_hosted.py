@@ -246,6 +246,14 @@ class Hosted(ClosedByWith, Generic[T]):
         self._error = error
 
 
+def _check_host(host: object) -> None:
+    if isinstance(host, type):
+        raise TypeError(f"pass an instance of the host: {host.__name__}(...)")
+    for method in ("watch", "unwatch", "call_later", "cancel_call"):
+        if not hasattr(host, method):
+            raise TypeError(f"{host!r} is no host: it has no {method}()")
+
+
 def start_in(
     host: Host,
     func: Callable[..., Coroutine[Any, Any, T]],
@@ -285,10 +293,11 @@ def start_in(
 
     Raises:
         ValueError: *budget* is negative or not a number.
-        TypeError: *func* is not an async function.
+        TypeError: *func* is not an async function, or *host* lacks a method of `Host`.
         BaseException: What the host raises when it is asked to watch.
     """
     check_seconds("budget", budget)
+    _check_host(host)
     real = SystemClock() if clock is None else clock
     loop = AsyncScheduler(clock=real, debugger=debugger, policy=policy, deadlock=deadlock)
     attach(loop)
