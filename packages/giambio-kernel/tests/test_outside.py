@@ -138,6 +138,24 @@ def test_a_thread_that_is_late_may_come_while_the_pipe_is_being_closed(monkeypat
     loop.close()
 
 
+def test_another_thread_cannot_drive_close_or_cancel_a_loop_that_runs():
+    async def main():
+        scope = current_task().scope
+        for use in (scheduler.run, scheduler.tick, scheduler.close, scope.cancel):
+            in_thread(refused, use).join()
+        await sleep(1)  # it lives on
+
+    def refused(use):
+        with pytest.raises(RuntimeError, match="belongs to another thread"):
+            use()
+        refusals.append(use)
+
+    refusals = []
+    scheduler = AsyncScheduler(clock=VirtualClock())
+    scheduler.start(main)
+    assert len(refusals) == 4
+
+
 def test_an_open_wake_up_means_that_the_program_is_not_deadlocked():
     async def main():
         scheduler = current_scheduler()

@@ -24,6 +24,8 @@ class RootScope(CancelScope):
 
     def cancel(self, reason: str | None = None) -> None:
         if not self._cancel_called:
+            for task in self.tasks[:1]:
+                task.scheduler.touch()
             self._request(reason, timed_out=False)
             self._refresh()
 

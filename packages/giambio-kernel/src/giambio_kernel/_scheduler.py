@@ -218,6 +218,7 @@ class AsyncScheduler(Loop):
         main = self.main_task
         if main is None:
             raise RuntimeError(f"nothing to run in {self!r}: call start(main) first")
+        self._check_drivable()  # or what another thread runs would be released below
         try:
             self._drive_to_end(may_raise_deadlock=self._deadlock != "wait")
         finally:
@@ -296,9 +297,9 @@ class AsyncScheduler(Loop):
         if self._phase is _Phase.NEW:
             self._phase = _Phase.CLOSED
             return
+        self.touch()
         if self._driven:
             raise RuntimeError("a loop cannot be closed by its own tasks; cancel the main task")
-        self.touch()
         try:
             self._root.cancel("the loop was closed")
             self._drive_to_end(may_raise_deadlock=True)
@@ -677,14 +678,17 @@ class AsyncScheduler(Loop):
 
     def _enter(self) -> None:
         """Begin to drive the loop."""
+        self._check_drivable()
+        self._inbox.disarm()
+        self._asyncgens.install()
+        self._driven = True  # last, because Ctrl+C may come before, and then nobody undoes it
+
+    def _check_drivable(self) -> None:
         self._check_open()
         if threading.get_ident() != self._thread:
             raise RuntimeError(_OTHER_THREAD)
         if self._driven:
             raise RuntimeError("a loop cannot be driven by one of its own tasks")
-        self._inbox.disarm()
-        self._asyncgens.install()
-        self._driven = True  # last, because Ctrl+C may come before, and then nobody undoes it
 
     def _leave(self) -> None:
         """Leave the loop alone; from now on whoever has work for it must say so."""
