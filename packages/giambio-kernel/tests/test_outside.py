@@ -18,6 +18,7 @@ from giambio_kernel import (
     AsyncScheduler,
     CancelledError,
     CancelScope,
+    DeadlockError,
     SelectorPoller,
     VirtualClock,
     checkpoint,
@@ -450,6 +451,36 @@ class TestCtrlC:
         with pytest.raises(KeyboardInterrupt):
             scheduler.start(main)
         assert scheduler.done()
+
+    def test_a_loop_can_be_closed_in_good_order_after_a_second_one_broke_off_run_until(self):
+        async def other():
+            try:
+                await sleep_forever()
+            finally:
+                with CancelScope(shield=True):
+                    await sleep(1)
+                events.append("other cleaned up")
+
+        async def main():
+            spawn_task(other)
+            await suspend(refuse)
+
+        def interrupt():
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+        events = []
+        loop = AsyncScheduler(clock=VirtualClock())
+        loop.start(main, loop=False)
+        loop.tick()
+        loop.tick()
+        loop.call_soon_threadsafe(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until(lambda: False)
+        assert events == []
+        with pytest.raises(DeadlockError):  # of the main task, which refuses to end
+            loop.close()
+        assert events == ["other cleaned up"]
 
     def test_a_second_one_breaks_off_a_run_whose_main_task_cannot_be_interrupted(self):
         async def main():

@@ -144,6 +144,7 @@ class Loop:
                 "it: after os.fork() the child must exec or os._exit, or use a loop of its own"
             )
         if self._break_off:
+            self._break_off = False  # for whoever goes on all the same, or closes the loop
             raise KeyboardInterrupt
         now = self._now()
         took = now - self._looked_at
@@ -181,6 +182,7 @@ class Loop:
         self._poll(0.0 if inbox.calls else None if wait == INFINITY else wait)
         inbox.disarm()
         if self._break_off:
+            self._break_off = False  # for whoever goes on all the same, or closes the loop
             raise KeyboardInterrupt
         self._looked_at = now = self._now()
         if inbox.calls:
