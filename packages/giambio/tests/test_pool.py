@@ -12,7 +12,7 @@ import pytest
 
 import giambio
 from giambio import CancelledError, TaskCancelled, TaskState, siblings
-from giambio.lowlevel import suspend
+from giambio.lowlevel import CancelScope, suspend
 from giambio.testing import cancel_sweep, wait_all_tasks_blocked
 
 
@@ -472,6 +472,28 @@ class TestErrorsThatRefuse:
 
         with pytest.raises(kind):
             run(main)
+
+
+def test_a_shield_that_is_set_while_a_task_unwinds_makes_no_error_of_it(run):
+    async def main():
+        async def child():
+            try:
+                await giambio.sleep_forever()
+            finally:
+                pool.shield = True
+
+        with CancelScope() as outer:
+            async with giambio.create_pool() as pool:
+                task = pool.spawn(child)
+                await giambio.checkpoint()
+                outer.cancel()
+                with giambio.cleanup(10):
+                    await wait_all_tasks_blocked()
+            assert task.cancelled()
+            await giambio.checkpoint()
+        assert outer.cancelled_caught
+
+    run(main)
 
 
 def test_the_path_of_an_error_from_deep_below_is_short(run):

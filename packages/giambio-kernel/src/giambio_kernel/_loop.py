@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from ._hooks import Hooks
     from ._io import Descriptors
+    from ._scope import CancelScope
     from ._wakeup import Inbox
     from .traps import Request
 
@@ -426,7 +427,7 @@ class Loop:
 
     def _end_badly(self, task: Task[Any], raised: BaseException) -> None:
         if isinstance(raised, CancelledError):
-            if task._scope._effective or task._home._effective:
+            if task._scope._effective or task._home._effective or _is_of_outer_scope(raised, task):
                 task._step = ended_cancelled
                 task.wake_value = raised.reason
                 return
@@ -485,6 +486,16 @@ class Loop:
             ),
         )
         task._scope = scope
+
+
+def _is_of_outer_scope(raised: CancelledError, task: Task[Any]) -> bool:
+    """Whether it was rightly raised, although a shield that was set meanwhile now hides its scope."""
+    scope: CancelScope | None = task._scope
+    while scope is not None:
+        if scope is raised.scope:
+            return True
+        scope = scope._parent
+    return False
 
 
 def _was_resumed(raised: BaseException) -> bool:
