@@ -391,9 +391,8 @@ class Task(Generic[T]):
         if isinstance(abort, dict):
             del abort[self]
         elif abort(self, error) is False or self.undo_wait is None:
-            return (
-                False  # or it has woken the task itself, which was granted what it waits for, then
-            )
+            # In the second case it has woken the task itself, which was granted what it waited for.
+            return False
         if self._interrupt is not None:
             self._interrupt = None
             self.stopping = self._scope._effective

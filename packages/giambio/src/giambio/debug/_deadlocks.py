@@ -122,9 +122,8 @@ def _break_up(deadlock: Deadlock) -> None:
     for task, waiting_on, _ in deadlock.circle:
         queue = task.undo_wait
         if isinstance(waiting_on, Lock | RWLock | CapacityLimiter) and isinstance(queue, dict):
-            error = DeadlockError(
-                str(deadlock)
-            )  # while it waits, and is counted among those who do
+            # Made while it waits, so that the text counts it among those who do.
+            error = DeadlockError(str(deadlock))
             del queue[task]
             reschedule(task, error=error)
             return
