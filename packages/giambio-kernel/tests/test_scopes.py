@@ -96,6 +96,24 @@ def test_every_checkpoint_raises_until_the_scope_is_left(run):
     run(main)
 
 
+def test_a_cancellation_that_a_wait_refuses_counts_only_when_it_is_raised(run):
+    async def main():
+        with CancelScope() as scope:
+            task = current_task()
+            current_scheduler().spawn(cancel, scope, task)
+            await suspend(lambda task, error: False)
+            assert scope.deliveries == 0
+            with pytest.raises(CancelledError):
+                await checkpoint()
+            assert scope.deliveries == 1
+
+    async def cancel(scope, task):
+        scope.cancel()
+        reschedule(task)
+
+    run(main)
+
+
 def test_a_task_that_ignores_its_cancellation_starves_nobody(run):
     events = []
 

@@ -152,6 +152,15 @@ class TestCancelSweep:
         assert "program -> sleep" in caught.value.place
         assert "checkpoint 1 (granted), " in str(caught.value)
 
+    def test_a_thread_that_is_waited_for_all_the_same_is_no_swallowed_cancellation(self):
+        """The cancellation comes at the next checkpoint, and there may be none."""
+
+        async def program():
+            with giambio.skip_after(1):
+                await giambio.run_in_thread(int)
+
+        assert cancel_sweep(program).checkpoints == 2
+
     def test_another_error_in_place_of_the_cancellation(self):
         async def program():
             done = False

@@ -392,6 +392,8 @@ class Task(Generic[T]):
             del abort[self]
         elif abort(self, error) is False or self.undo_wait is None:
             # In the second case it has woken the task itself, which was granted what it waited for.
+            if self._interrupt is None and isinstance(error, CancelledError):
+                error._scope._deliveries -= 1  # it is not raised
             return False
         if self._interrupt is not None:
             self._interrupt = None
