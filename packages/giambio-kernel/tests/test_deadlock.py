@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 
 import pytest
@@ -54,6 +55,22 @@ async def take(first, second):
 
 async def nothing_happens():
     await suspend(lambda task, error: None, "an event")
+
+
+def test_the_report_names_the_line_of_the_program_and_not_one_of_the_standard_library(run):
+    class Turn:
+        def __aenter__(self):
+            return suspend(lambda task, error: None, "a turn")
+
+        async def __aexit__(self, *exc):
+            pass
+
+    async def main():
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(Turn())
+
+    with pytest.raises(DeadlockError, match=r"test_deadlock.py:\d+ in .*main"):
+        run(main)
 
 
 def test_the_report_names_each_task_what_it_waits_for_and_who_holds_it(run):

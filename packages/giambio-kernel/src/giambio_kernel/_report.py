@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -216,10 +217,17 @@ def _in_words(task: Task[Any], waited_on: object) -> str:
 
 
 def _place(task: Task[Any]) -> str | None:
-    """The innermost frame of the program itself, not of the libraries that wait for it."""
+    """The innermost frame of the program itself, not of the libraries that wait for it.
+
+    Of the standard library only if there is nothing else: what lies in between is `contextlib`, mostly.
+    """
+    found = None
     for frame in reversed(task.stack()):
         package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
         if package not in interrupt_free_packages:
             code = frame.f_code
-            return f"at {code.co_filename}:{frame.f_lineno} in {code.co_qualname}"
-    return None
+            place = f"at {code.co_filename}:{frame.f_lineno} in {code.co_qualname}"
+            if package not in sys.stdlib_module_names:
+                return place
+            found = found or place
+    return found
