@@ -6,6 +6,8 @@ from __future__ import annotations
 import random
 import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import pytest
@@ -20,6 +22,7 @@ from giambio.testing import (
     cancel_sweep,
     explore,
     replay,
+    simulate,
 )
 from giambio.testing._recipe import Recipe
 from giambio.testing._shrink import Shrinker
@@ -425,6 +428,50 @@ class TestLeftovers:
 
         assert "has waiters that have ended" in self.found(program, watch=[Careless])
 
+    def test_a_class_of_the_program_is_watched_for_what_it_has_from_its_bases_too(self):
+        class Base:
+            def __init__(self):
+                self.items = []
+
+            def __len__(self):
+                return len(self.items)
+
+            async def put(self, item):
+                await giambio.checkpoint()
+                self.items.append(item)
+
+            async def get(self):
+                item = self.items.pop()
+                await giambio.checkpoint()
+                return item
+
+        class Derived(Base):
+            pass
+
+        async def program():
+            queue = Derived()
+            await queue.put(1)
+            await queue.get()
+
+        assert "1 item lost" in self.found(program, watch=[Derived])
+        assert "put" not in vars(Derived)
+        cancel_sweep(program, cancel_at=1, watch=[Derived, Base])
+
+    def test_a_class_without_a_constructor_of_its_own_is_watched_too(self):
+        class Careless:
+            holder = None
+
+            def holders(self):
+                return [self.holder] if self.holder else []
+
+        async def program():
+            lock = Careless()
+            lock.holder = giambio.current_task()
+            await giambio.sleep(1)
+            lock.holder = None
+
+        assert "is still held by 'program'" in self.found(program, watch=[Careless])
+
     def test_tokens_that_were_borrowed_for_an_object(self):
         async def program():
             limiter = giambio.CapacityLimiter(1)
@@ -666,8 +713,71 @@ class TestArguments:
             explore(racing, **options)
 
     @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"runs": None}, "runs must be a whole number, not None"),
+            ({"seed": "x"}, "seed must be a whole number, not 'x'"),
+            ({"seconds": "x"}, "seconds must be a number"),
+            ({"check": steps}, "check must be a plain function"),
+            ({"always": 3}, "always must be a function"),
+            ({"through": [ValueError]}, "through must be a class of errors, or a tuple"),
+            ({"watch": giambio.Lock}, r"watch must be a list of classes: \[Lock\]"),
+            ({"watch": [3]}, "watch must be a list of classes; 3 is none"),
+            ({"watch": [list]}, "<class 'list'> cannot be watched"),
+        ],
+    )
+    def test_of_the_wrong_type(self, options, message):
+        with pytest.raises(TypeError, match=message):
+            explore(racing, **options)
+
+    def test_after_a_wrong_one_other_threads_can_explore_and_nothing_is_watched(self):
+        before = giambio.Lock.__init__
+        with pytest.raises(TypeError, match="cannot be watched"):
+            explore(racing, watch=[list])
+        assert giambio.Lock.__init__ is before
+        with ThreadPoolExecutor() as executor:
+            assert executor.submit(explore, steps, 1).result(timeout=60).runs == 1
+
+    @pytest.mark.parametrize("method", [explore, cancel_sweep])
+    @pytest.mark.parametrize(
+        ("fn", "message"),
+        [
+            (None, "expected an async function, not None"),
+            (lambda: 3, "<lambda> is not an async function: calling it gave 3, no coroutine"),
+            (partial(int), "int is not an async function: calling it gave 0"),
+            (steps, r"steps\(\) cannot be called with these arguments: missing .*'count'"),
+        ],
+    )
+    def test_what_is_no_async_function_is_no_finding(self, method, fn, message):
+        with pytest.raises(TypeError, match=message) as caught:
+            method(fn)
+        assert type(caught.value) is TypeError
+
+    @pytest.mark.parametrize("method", [explore, cancel_sweep])
+    def test_a_coroutine_can_run_only_once(self, method):
+        with pytest.raises(TypeError, match="pass steps and its arguments, without calling it"):
+            method(steps(1))
+
+    def test_an_async_generator_function_cannot_be_run(self):
+        async def numbers():
+            yield 1
+
+        with pytest.raises(TypeError, match="numbers is an async generator function"):
+            explore(numbers)
+
+    def test_a_replay_string_that_is_no_string(self):
+        with pytest.raises(TypeError, match="a replay string is a str, not None"):
+            replay(racing, None)
+
+    def test_of_simulations(self):
+        with pytest.raises(ValueError, match="network must be 'memory' or a MemoryNetwork"):
+            simulate(racing, network=None)
+
+    @pytest.mark.parametrize(
         ("cancel_at", "error", "message"),
         [
+            ([], ValueError, "cancel_at names no checkpoint"),
+            (1.0, TypeError, "cancel_at must be 'every checkpoint'"),
             (4, ValueError, "there is no checkpoint 4: the program passes 3"),
             ([0], ValueError, "there is no checkpoint 0"),
             ("somewhere", TypeError, "cancel_at must be 'every checkpoint'"),
@@ -676,6 +786,18 @@ class TestArguments:
     def test_of_sweeps(self, cancel_at, error, message):
         with pytest.raises(error, match=message):
             cancel_sweep(steps, 3, cancel_at=cancel_at)
+
+    @pytest.mark.parametrize(
+        ("options", "error", "message"),
+        [
+            ({"seed": -1}, ValueError, "seed must be at least 0"),
+            ({"target": steps}, TypeError, "target must be the name of a task"),
+            ({"allow": [ValueError]}, TypeError, "allow must be a class of errors, or a tuple"),
+        ],
+    )
+    def test_more_of_sweeps(self, options, error, message):
+        with pytest.raises(error, match=message):
+            cancel_sweep(steps, 3, **options)
 
 
 def test_a_sweep_can_be_limited_to_sites_or_numbers():

@@ -587,8 +587,11 @@ class TestBadUse:
     """What makes no sense is refused, and what escapes is named."""
 
     @pytest.mark.parametrize(
-        "options", [{"loss": 1.0}, {"loss": -0.1}, {"latency": -1}, {"latency": (2, 1)}]
-    )
+        "options", [
+            {"loss": 1.0}, {"loss": -0.1}, {"loss": "x"}, {"latency": -1}, {"latency": (2, 1)},
+            {"latency": (1, 2, 3)}, {"latency": "x"},
+        ],
+    )  # fmt: skip
     def test_numbers_are_checked(self, options):
         with pytest.raises(ValueError, match=next(iter(options))):
             MemoryNetwork(**options)
@@ -605,6 +608,32 @@ class TestBadUse:
         async def main():
             with pytest.raises(ValueError, match="at least two groups"):
                 current_network().partition("a")
+
+        simulate(main)
+
+    def test_a_host_is_in_one_group_of_a_partition(self):
+        async def main():
+            network = current_network()
+            with network.host("a"), network.host("b"), network.host("c"):
+                pass
+            with pytest.raises(ValueError, match="host 'b' is in two groups"):
+                network.partition(["a", "b"], ["b", "c"])
+
+        simulate(main)
+
+    def test_a_misspelled_host_does_not_make_a_test_pass(self):
+        async def main():
+            network = current_network()
+            with network.host("server"):
+                pass
+            message = "no host is called 'sevrer', only 'localhost', 'server'"
+            with pytest.raises(ValueError, match=message):
+                network.partition("localhost", "sevrer")
+            with pytest.raises(ValueError, match=message):
+                network.reset("localhost", "sevrer")
+            with pytest.raises(ValueError, match="the name of a host must be a string, not 3"):
+                with network.host(3):
+                    pass
 
         simulate(main)
 

@@ -87,6 +87,15 @@ class TestSequencer:
 
         run(main)
 
+    @pytest.mark.parametrize("position", [-1, "first", None])
+    def test_what_is_no_position_is_refused_and_not_waited_for(self, run, position):
+        async def main():
+            with pytest.raises(ValueError, match="positions of a sequencer are numbers from 0"):
+                async with Sequencer()(position):
+                    pass
+
+        run(main)
+
     def test_when_one_gives_up_the_others_are_told(self, run):
         async def waiter(sequencer):
             with pytest.raises(RuntimeError, match="the sequencer is broken"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import sys
 from enum import Enum
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from giambio_kernel import CancelScope, TaskState
@@ -84,8 +83,7 @@ class Canceller:
                 await main()
 
         # What the task is called in reports.
-        function = main.func if isinstance(main, partial) else main
-        in_scope.__name__ = getattr(function, "__name__", "program")
+        in_scope.__name__ = getattr(main, "__name__", "program")
         return in_scope
 
     def was_swallowed(self) -> bool:

@@ -4,12 +4,10 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias, get_args
 
-from giambio._numbers import check_numbers
-
+from ._arguments import as_errors, as_main, check_number, check_seconds
 from ._failure import ExplorationFailure, Report, describe, deviations
 from ._network import MemoryNetwork, as_network
 from ._program import Finding, Oracles, Program
@@ -108,24 +106,23 @@ def explore(
         ExplorationFailure: The test fails. Its cause is the error, its text the report.
         NotDeterministic: The test cannot be repeated.
         EscapedSimulation: The test reached for the outside world.
-        ValueError: An argument makes no sense.
+        ValueError, TypeError: An argument makes no sense.
         ReplayMismatch: The string given as *replay* does not fit.
     """
     if strategy not in get_args(Strategy):
         names = ", ".join(get_args(Strategy))
         raise ValueError(f"strategy must be one of {names}, not {strategy!r}")
-    check_numbers(runs=runs)
-    if not runs >= 1:
-        raise ValueError(f"runs must be at least 1, not {runs!r}")
-    if seed is not None and seed < 0:
-        raise ValueError(f"seed must be at least 0, not {seed!r}")
+    check_number("runs", runs, 1)
+    if seed is not None:
+        check_number("seed", seed, 0)
+    check_seconds(seconds)
     program = Program(
-        partial(fn, *args),
+        as_main(fn, args),
         Oracles(check, always, leftovers, watch),
         isolated=True,
         network=as_network(network),
         max_steps=max_steps,
-        through=through,
+        through=as_errors("through", through),
     )
     explorer = _Explorer(program, label or name_of(fn), replay_with)
     with program:

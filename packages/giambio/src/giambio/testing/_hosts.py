@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ._memory_socket import INET, failure
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from giambio._simulation import AddressInfo
 
     from ._memory_socket import MemorySocket
@@ -59,6 +61,14 @@ class Hosts:
 
     def __len__(self) -> int:
         return len(self._by_name)
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over their names."""
+        return iter(self._by_name)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is a host of that name."""
+        return name in self._by_name
 
     def named(self, name: str) -> Host:
         """Return the host of a name; a new one the first time."""

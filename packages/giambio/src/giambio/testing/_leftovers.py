@@ -32,6 +32,9 @@ _TAKING = ("receive", "receive_nowait", "get", "get_nowait")
 # Those by which items pass unseen.
 _HIDING = ("select_case", "select_sending")
 
+# What stands for a method that a class has from another one.
+_INHERITED = object()
+
 # Where giambio's primitives are.
 _MODULES = (
     "_channels.broadcast", "_channels.memory", "_channels.ordered_queues", "_channels.queues",
@@ -73,13 +76,19 @@ class Watch:
 
     def __enter__(self) -> Self:
         self._thread = threading.get_ident()
-        for cls in _primitives():
-            self._watch_making(cls)
-        for cls in _passages():
-            self._watch_passing(cls)
-        for cls in self._classes:
-            self._watch_making(cls)
-            self._watch_passing(cls)
+        try:
+            for cls in _primitives():
+                self._watch_making(cls)
+            for cls in _passages():
+                self._watch_passing(cls)
+            for cls in self._classes:
+                self._watch_making(cls)
+                self._watch_passing(cls)
+        except TypeError:
+            self.__exit__(None, None, None)
+            raise TypeError(
+                f"{cls!r} cannot be watched: it is not made by a class statement"
+            ) from None
         return self
 
     def __exit__(
@@ -89,7 +98,10 @@ class Watch:
         traceback: TracebackType | None,
     ) -> None:
         for cls, name, original in reversed(self._originals):
-            setattr(cls, name, original)
+            if original is _INHERITED:
+                delattr(cls, name)
+            else:
+                setattr(cls, name, original)
         self._originals.clear()
         self.forget()
 
@@ -124,11 +136,14 @@ class Watch:
     # Putting ourselves in between
 
     def _watch_making(self, cls: type) -> None:
-        if "__init__" in vars(cls):
-            self._replace(cls, "__init__", self._noting(vars(cls)["__init__"]))
+        own = self._unwatched(cls)
+        if "__init__" in own:
+            self._replace(cls, "__init__", self._noting(own["__init__"]))
+        elif cls.__init__ is object.__init__:  # type: ignore[misc]  # which would refuse arguments
+            self._replace(cls, "__init__", self._noting(_do_nothing))
 
     def _watch_passing(self, cls: type) -> None:
-        own = dict(vars(cls))
+        own = self._unwatched(cls)
         for names, change in ((_GIVING, 1), (_TAKING, -1)):
             for name in names:
                 if name in own:
@@ -141,9 +156,22 @@ class Watch:
         if "close" in own:
             self._replace(cls, "close", self._counting_close(own["close"]))
 
+    def _unwatched(self, cls: type) -> dict[str, Any]:
+        """Return what a class has of its own and from its bases, without what is watched already."""
+        watched = {(each, name) for each, name, _ in self._originals}
+        own: dict[str, Any] = {}
+        for base in reversed(cls.__mro__[:-1]):  # all but object
+            for name, value in vars(base).items():
+                if (base, name) in watched:
+                    own.pop(name, None)
+                else:
+                    own[name] = value
+        return own
+
     def _replace(self, cls: type, name: str, replacement: Callable[..., Any]) -> None:
-        self._originals.append((cls, name, vars(cls)[name]))
+        original = vars(cls).get(name, _INHERITED)
         setattr(cls, name, replacement)
+        self._originals.append((cls, name, original))
 
     def _noting(self, original: Callable[..., None]) -> Callable[..., None]:
         @wraps(original)
@@ -211,6 +239,10 @@ class Watch:
             _, balance = self._balance.get(id(passage), (passage, 0))
             if balance is not None:
                 self._balance[id(passage)] = (passage, balance + change)
+
+
+def _do_nothing(thing: object, *args: object, **kwargs: object) -> None:
+    """Stand in for the constructor of ``object``."""
 
 
 def _primitives() -> list[type]:

@@ -39,10 +39,14 @@ class MemoryNetwork:
         resets: float = 0.0,
         ipv6: bool = False,
     ) -> None:
-        least, most = latency if isinstance(latency, tuple) else (latency, latency)
-        if not 0.0 <= least <= most < float("inf"):
+        bounds = latency if isinstance(latency, tuple) else (latency, latency)
+        if (
+            len(bounds) != 2  # type: ignore[redundant-expr]
+            or not all(isinstance(each, int | float) for each in bounds)
+            or not 0.0 <= bounds[0] <= bounds[1] < float("inf")
+        ):
             raise ValueError(f"latency must be one or two growing numbers from 0, not {latency!r}")
-        self.latency: tuple[float, float] = (least, most)
+        self.latency: tuple[float, float] = bounds
         self.loss: float = loss
         self.reordering: float = reordering
         self.duplication: float = duplication
@@ -51,7 +55,7 @@ class MemoryNetwork:
         self.ipv6: bool = ipv6
         for name in ("loss", "reordering", "duplication", "fragmentation", "resets"):
             probability = getattr(self, name)
-            if not 0.0 <= probability < 1.0:
+            if not isinstance(probability, int | float) or not 0.0 <= probability < 1.0:
                 raise ValueError(f"{name} must be at least 0 and below 1, not {probability!r}")
 
     def __repr__(self) -> str:

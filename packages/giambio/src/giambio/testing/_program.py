@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 
 from giambio_kernel import AsyncScheduler, DeadlockError, VirtualClock, format_tree
 
+from ._arguments import NotAsync, as_classes, check_hook, check_number
 from ._leftovers import Watch
 from ._loose_ends import LooseEnds
 from ._places import place_of_error
@@ -113,15 +114,16 @@ class Program:
         max_steps: int,
         through: tuple[type[BaseException], ...] = (),
     ) -> None:
-        if not max_steps >= 1:
-            raise ValueError(f"max_steps must be at least 1, not {max_steps!r}")
+        check_number("max_steps", max_steps, 1)
+        check_hook("check", oracles.check)
+        check_hook("always", oracles.always)
         self.main = main
         self._oracles = oracles
         self._isolated = isolated or network is not None
         self._network = network
         self._max_steps = max_steps
         self._through: tuple[type[BaseException], ...] = (KeyboardInterrupt, SystemExit, *through)
-        self._watch = Watch(oracles.watch)
+        self._watch = Watch(as_classes("watch", oracles.watch))
         self._loose_ends = LooseEnds()
         self._random_state: object = None
         self._collects = False
@@ -138,10 +140,14 @@ class Program:
         import random
 
         _in_use.acquire()
+        try:
+            if self._oracles.leftovers:
+                self._watch.__enter__()
+        except BaseException:
+            _in_use.release()
+            raise
         self._random_state = random.getstate()
         self._loose_ends.__enter__()
-        if self._oracles.leftovers:
-            self._watch.__enter__()
         self._collects = gc.isenabled()
         gc.disable()
         gc.collect(0)
@@ -232,6 +238,8 @@ class Program:
             raise world.escaped
         if always is not None and always.error is not None:
             finding = Finding(Kind.CHECK, first_line(always.error), always.error)
+        if finding is not None and isinstance(finding.error, NotAsync):
+            raise TypeError(*finding.error.args)
         if finding is not None and isinstance(finding.error, self._through):
             raise finding.error
         if finding is None and self._oracles.check is not None:

@@ -72,6 +72,8 @@ class Recipe(NamedTuple):
         from base64 import b32decode
         from zlib import crc32
 
+        if not isinstance(string, str):
+            raise TypeError(f"a replay string is a str, not {string!r}")
         string = string.strip()
         if not string.startswith(_PREFIX):
             version = string.partition("-")[0]

@@ -46,9 +46,12 @@ class Sequencer:
         Raises:
             RuntimeError: The number was used before, or waiting for an earlier block was cancelled,
                 so that it will never end.
+            ValueError: It is none, or negative.
 
         Checkpoint: on entry.
         """
+        if not isinstance(position, int) or position < 0:  # type: ignore[redundant-expr]
+            raise ValueError(f"positions of a sequencer are numbers from 0, not {position!r}")
         if position in self._used:
             raise RuntimeError(f"position {position} of the sequencer was used before")
         self._used.add(position)

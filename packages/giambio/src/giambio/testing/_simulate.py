@@ -44,7 +44,8 @@ def simulate(
         BaseException: What the function raises.
     """
     description = as_network(network)
-    assert description is not None
+    if description is None:
+        raise ValueError("network must be 'memory' or a MemoryNetwork, not None")
     several = debugger if isinstance(debugger, list | tuple) else [debugger]
     world = World(
         None, SimulatedNetwork(description, seed), [each for each in several if each is not None]

@@ -11,7 +11,7 @@ import errno
 import socket as _stdlib
 from contextlib import contextmanager
 from contextvars import ContextVar
-from itertools import combinations, product
+from itertools import chain, combinations, product
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from giambio._simulation import NETWORK
@@ -98,7 +98,12 @@ class SimulatedNetwork:
         Args:
             name: The name of the host, which then stands for its address. ``"localhost"`` is there
                 from the start.
+
+        Raises:
+            ValueError: That is no name.
         """
+        if not isinstance(name, str) or not name:  # type: ignore[redundant-expr]
+            raise ValueError(f"the name of a host must be a string, not {name!r}")
         self.hosts.named(name)
         token = _here.set(name)
         try:
@@ -116,11 +121,18 @@ class SimulatedNetwork:
             *groups: The names of hosts. Those in no group go on talking to all.
 
         Raises:
-            ValueError: There are less than two groups.
+            ValueError: There are less than two groups, or a host is in two of them, or a name
+                belongs to no host: `host` makes one.
         """
         names = [[group] if isinstance(group, str) else list(group) for group in groups]
         if len(names) < 2:
             raise ValueError("a partition has at least two groups of hosts")
+        for name in chain(*names):
+            self._check_host(name)
+        for one, other in combinations(names, 2):
+            for name in one:
+                if name in other:
+                    raise ValueError(f"host {name!r} is in two groups of the partition")
         for one, other in combinations(names, 2):
             for pair in product(one, other):
                 self._wire.cut(*pair)
@@ -140,7 +152,12 @@ class SimulatedNetwork:
 
         Returns:
             How many connections there were.
+
+        Raises:
+            ValueError: A name belongs to no host.
         """
+        self._check_host(one)
+        self._check_host(other)
         sides = 0
         for sock in self.table.sockets():
             if isinstance(sock, StreamSocket) and sock.is_between(one, other):
@@ -148,6 +165,14 @@ class SimulatedNetwork:
                 sides += 1
         self.note(f"the connections between {one} and {other} are reset")
         return (sides + 1) // 2
+
+    def _check_host(self, name: str) -> None:
+        if name not in self.hosts:
+            known = ", ".join(map(repr, self.hosts))
+            raise ValueError(
+                f"no host is called {name!r}, only {known}; to make one, use: "
+                "with network.host(name)"
+            )
 
     # What a run does with it
 

@@ -9,9 +9,10 @@ that get lost, when they were granted and the task has not run since.
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, TypeAlias
 
+from ._arguments import as_errors, as_main, check_number
 from ._canceller import Canceller, Phase, SweepPoint
 from ._network import MemoryNetwork, as_network
 from ._program import Finding, Kind, Oracles, Program
@@ -19,7 +20,7 @@ from ._recipe import Recipe, ReplayMismatch, checksum, how_to_replay, name_of
 from ._strategies import Recorder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
     from ._canceller import Site
 
@@ -118,13 +119,17 @@ def cancel_sweep(
         ReplayMismatch: The string given as *replay* does not fit.
         BaseException: What the program raises when it is left alone.
     """
+    check_number("seed", seed, 0)
+    if target is not None and not isinstance(target, str):
+        raise TypeError(f"target must be the name of a task, not {target!r}")
+    allow = as_errors("allow", allow)
     program = Program(
-        partial(fn, *args),
+        as_main(fn, args),
         Oracles(check, always, leftovers, watch),
         isolated=False,
         network=as_network(network),
         max_steps=max_steps,
-        through=through,
+        through=as_errors("through", through),
     )
     with program:
         if replay is None:
@@ -146,7 +151,7 @@ class _Sweep:
         program: Program,
         target: str | None,
         seed: int,
-        allow: type[BaseException] | tuple[type[BaseException], ...],
+        allow: tuple[type[BaseException], ...],
         label: str,
         replay_with: str | None,
     ) -> None:
@@ -243,7 +248,9 @@ def _selected(sites: list[Site], cancel_at: CancelAt) -> list[int]:
             first.setdefault(site, number)
             last[site] = number
         return sorted({*first.values(), *last.values()})
-    numbers = [cancel_at] if isinstance(cancel_at, int) else list(cancel_at)
+    numbers = list(cancel_at) if isinstance(cancel_at, Iterable) else [cancel_at]
+    if not numbers:
+        raise ValueError("cancel_at names no checkpoint, so nothing would be cancelled")
     for number in numbers:
         if not isinstance(number, int):
             raise TypeError(
