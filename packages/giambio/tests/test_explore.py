@@ -695,6 +695,42 @@ class TestReplay:
             replay(giambio.checkpoint, caught.value.replay, label="program")
 
 
+def test_of_a_failure_that_needs_no_schedule_nothing_is_made_small():
+    async def program():
+        async with giambio.create_pool() as pool:
+            pool.spawn(giambio.checkpoint)
+            pool.spawn(giambio.checkpoint)
+        raise KeyError
+
+    with pytest.raises(ExplorationFailure, match=r"program fails in the first run \(seed 0\)\n"):
+        explore(program, seed=0)
+
+
+def test_failures_that_only_an_aid_for_tests_has_raised_are_told_apart_by_the_line_that_called_it():
+    """Making one of them small does not make it another one."""
+
+    async def program():
+        order = []
+
+        async def work(number):
+            await giambio.checkpoint()
+            order.append(number)
+
+        async with giambio.create_pool() as pool:
+            for number in range(3):
+                pool.spawn(work, number)
+        if order[0] == 1:
+            pytest.fail("one")
+        if order[0] == 2:
+            pytest.fail("two")
+
+    with pytest.raises(ExplorationFailure) as caught:
+        explore(program, strategy="lifo")
+    assert "Failed: two" in str(caught.value)
+    assert "test_explore.py" in str(caught.value).splitlines()[2]
+    assert 'pytest.fail("two")' in str(caught.value).splitlines()[2]
+
+
 class TestArguments:
     """Bad ones are named."""
 

@@ -228,7 +228,7 @@ def test_a_permit_that_is_not_given_back_in_one_order():
 
     failure = find(program)
     assert failure.kind == "something was left behind"
-    assert "1 permits of 2 were not given back" in str(failure)
+    assert "1 permit of 2 was not given back" in str(failure)
     assert len(failure.order) == 1
 
 
@@ -241,7 +241,7 @@ def test_a_permit_that_is_not_given_back_when_cancelled():
 
     failure = sweep(program)
     assert failure.point.checkpoint == 2
-    assert "1 permits of 1 were not given back" in str(failure)
+    assert "1 permit of 1 was not given back" in str(failure)
 
 
 def test_a_lock_that_is_still_held_when_cancelled():

@@ -321,6 +321,35 @@ class TestCancelSweep:
         with pytest.raises(ValueError, match="no task named 'nobody'"):
             cancel_sweep(giambio.checkpoint, target="nobody")
 
+        async def program():
+            async with giambio.create_pool() as pool:
+                pool.spawn(giambio.sleep, 1)
+                pool.spawn(giambio.checkpoint)
+
+        with pytest.raises(ValueError, match="tasks that it spawns: 'sleep', 'checkpoint'$"):
+            cancel_sweep(program, target="slep")
+
+    def test_the_tree_of_a_deadlock_stands_below_what_it_belongs_to(self):
+        async def program():
+            event = giambio.Event()
+
+            async def wait():
+                with giambio.CancelScope(shield=True):
+                    await event.wait()
+
+            async with giambio.create_pool() as pool:
+                pool.spawn(wait)
+                await giambio.checkpoint()
+                event.set()
+
+        with pytest.raises(SweepFailure) as caught:
+            cancel_sweep(program)
+        lines = str(caught.value).splitlines()
+        assert lines[0].startswith("TestCancelSweep.")
+        assert lines[-1].startswith("To see it again: ")
+        assert all(line.startswith("  ") for line in lines[1:-1])
+        assert len(lines) > 4
+
     def test_what_a_shield_keeps_away_is_delivered_after_it(self):
         async def program():
             with giambio.CancelScope(shield=True):

@@ -380,5 +380,30 @@ def test_examples_of_hypothesis_can_be_explored(inner):
     assert "number=3" in result.text("test_it")
 
 
+def test_a_replay_is_not_stopped_by_examples_that_the_schedule_does_not_fit(inner):
+    source = """
+        import giambio, pytest
+        from hypothesis import given, settings, strategies as st
+
+        @given(st.integers(0, 3))
+        @settings(database=None, derandomize=True)
+        @pytest.mark.giambio(explore=20)
+        async def test_it(count):
+            order = []
+
+            async def work(number):
+                order.append(number)
+
+            async with giambio.create_pool() as pool:
+                for number in range(count):
+                    pool.spawn(work, number)
+            assert order == sorted(order)
+    """
+    string = replay_string(inner(source).text("test_it"))
+    result = inner(source, f"--giambio-replay={string}")
+    assert "test_it fails as it did before" in result.text("test_it")
+    assert "has changed" not in result.out
+
+
 def test_the_marker_knows_all_strategies():
     assert get_args(_explore.Strategy) == _marker.STRATEGIES

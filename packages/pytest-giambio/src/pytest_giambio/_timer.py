@@ -150,7 +150,7 @@ class Timer:
     def _make_failure(self) -> BaseException:
         if self._failure is None:
             self._failure = pytest.fail.Exception(
-                f"Timeout: {self._what} took longer than {self._seconds:g} s:\n"
+                f"Timeout: {self._what} took longer than {round(self._seconds or 0.0, 3):g} s:\n"
                 f"{format_tree(self._scheduler)}{self._step}"
             )
         return self._failure

@@ -62,6 +62,7 @@ class Canceller:
         point: When. ``None`` for never.
 
     Attributes:
+        names: What the tasks are called that are spawned, in order.
         sites: The checkpoints that the task has passed.
         fired: Whether the cancellation has come.
     """
@@ -72,6 +73,7 @@ class Canceller:
         self._target: Task[Any] | None = None
         self._scope = CancelScope()
         self._a_task_failed = False
+        self.names: dict[str, None] = {}
         self.sites: list[Site] = []
         self.fired = False
 
@@ -100,7 +102,8 @@ class Canceller:
     # The debugger
 
     def on_task_spawn(self, task: Task[Any]) -> None:
-        """Find the target."""
+        """Find the target, and note what other tasks are called."""
+        self.names[task.name] = None
         if self._target is None and task.name == self._name:
             self._target = task
 

@@ -224,7 +224,7 @@ class _Explorer:
             faults = smaller.faults(happened, lambda some: fails(faults=tuple(some)))
             recipe = recipe._replace(faults=tuple(faults))
         del trace, again
-        if picks or happened:
+        if smaller.tries:
             found += f", and in {smaller.tries} more to make it small"
         smallest, trace = self._follow(recipe)
         assert smallest is not None
@@ -272,7 +272,8 @@ class _Explorer:
             if not trace.was_made(step):
                 raise ReplayMismatch(
                     f"{self._label} has changed since this replay string was made: "
-                    f"{trace.label(step.task)!r} makes no step number {step.number} any more"
+                    f"{trace.label(step.task)!r} makes no step number {step.number} any more",
+                    has_changed=True,
                 )
         return Report(1, 1, False, None, len(trace.picks), recipe.seed)
 

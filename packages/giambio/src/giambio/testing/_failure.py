@@ -116,7 +116,7 @@ def describe(
         faults: What the network did.
         replay: How to see it again.
     """
-    lines = [f"{what} fails {found}", *_indented(str(finding))]
+    lines = [f"{what} fails {found}", *indented(str(finding))]
     place = finding.place()
     if place is not None:
         lines.append(f"  at {place}    {place.source}".rstrip())
@@ -135,5 +135,6 @@ def describe(
     return "\n".join(lines)
 
 
-def _indented(text: str) -> list[str]:
+def indented(text: str) -> list[str]:
+    """Return the lines of a text that is part of another one."""
     return [f"  {line}" for line in text.splitlines()]

@@ -294,7 +294,8 @@ def _inspect(thing: Any, permits: int | None) -> Iterator[Leftover]:
             yield Leftover((name, "borrowed"), f"{thing!r}: not given back by {borrowers!r}")
     # More permits than there were are nothing unusual: a semaphore can be used to signal.
     if permits is not None and (now := _permits(thing)) is not None and now < permits:
-        text = f"{permits - now} permits of {permits} were not given back: {thing!r}"
+        were = "permit of {} was" if permits - now == 1 else "permits of {} were"
+        text = f"{permits - now} {were.format(permits)} not given back: {thing!r}"
         yield Leftover((name, "permits"), text)
 
 

@@ -75,16 +75,21 @@ def place_of_task(task: Task[Any]) -> Place | None:
 
 
 def place_of_error(error: BaseException) -> Place | None:
-    """Return where an error was raised: the innermost line of the program itself, or of anything."""
+    """Return where an error was raised: the innermost line of the program itself, or of anything.
+
+    Aids for tests that hide themselves from pytest's reports are not the program.
+    """
     traceback: TracebackType | None = error.__traceback__
     found = None
-    ours = False
+    best = 0
     while traceback is not None:
         frame = traceback.tb_frame
+        rank = 0
         if is_of_the_program(frame):
-            ours = True
-            found = place_of_frame(frame, traceback.tb_lineno)
-        elif not ours:
+            hides = frame.f_locals.get("__tracebackhide__", False)
+            rank = 1 if hides is True else 2
+        if rank >= best:
+            best = rank
             found = place_of_frame(frame, traceback.tb_lineno)
         traceback = traceback.tb_next
     return found

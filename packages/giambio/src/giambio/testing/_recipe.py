@@ -19,7 +19,15 @@ _PREFIX = "gb1-"
 
 
 class ReplayMismatch(ValueError):
-    """A replay string does not fit the program: it belongs to another one, or that has changed."""
+    """A replay string does not fit the program: it belongs to another one, or that has changed.
+
+    Attributes:
+        has_changed: Whether it belongs to this one, which has changed since or has other arguments.
+    """
+
+    def __init__(self, message: str, *, has_changed: bool = False) -> None:
+        super().__init__(message)
+        self.has_changed = has_changed
 
 
 class Recipe(NamedTuple):

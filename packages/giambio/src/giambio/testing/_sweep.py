@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, TypeAlias
 
 from ._arguments import as_errors, as_main, check_number
 from ._canceller import Canceller, Phase, SweepPoint
+from ._failure import indented
 from ._network import MemoryNetwork, as_network
 from ._program import Finding, Kind, Oracles, Program
 from ._recipe import Recipe, ReplayMismatch, checksum, how_to_replay, name_of
@@ -178,7 +179,8 @@ class _Sweep:
         if at >= len(sites) or not self._cancel_at(point, sites[at].place):
             raise ReplayMismatch(
                 f"{self._label} has changed since this replay string was made: there is no "
-                f"{point} any more"
+                f"{point} any more",
+                has_changed=True,
             )
         return SweepReport(len(sites), 2)
 
@@ -193,8 +195,10 @@ class _Sweep:
         if finding is not None:
             raise finding.error or AssertionError(f"{self._label}: {finding}")
         if self._target is not None and not canceller.sites:
+            names = ", ".join(map(repr, canceller.names)) or "none"
             raise ValueError(
-                f"the program has no task named {self._target!r} that passes a checkpoint"
+                f"the program has no task named {self._target!r} that passes a checkpoint; the "
+                f"names of tasks that it spawns: {names}"
             )
         return canceller.sites
 
@@ -228,8 +232,13 @@ class _Sweep:
         how = self._replay_with or how_to_replay(self._label)
         who = f"task {self._target!r} of {self._label}" if self._target else self._label
         raise SweepFailure(
-            f"{who} fails when it is cancelled at {point}, {place}:\n  {finding}\n"
-            f"To see it again: {how.format(replay=string)}",
+            "\n".join(
+                [
+                    f"{who} fails when it is cancelled at {point}, {place}:",
+                    *indented(str(finding)),
+                    f"To see it again: {how.format(replay=string)}",
+                ]
+            ),
             point,
             place,
             string,
