@@ -19,6 +19,7 @@ from giambio.testing import (
     assert_checkpoints,
     assert_no_checkpoints,
     cancel_sweep,
+    replay,
     wait_all_tasks_blocked,
 )
 
@@ -160,6 +161,42 @@ class TestCancelSweep:
         assert caught.value.point == SweepPoint(1, Phase.GRANTED)
         assert "program -> sleep" in caught.value.place
         assert "checkpoint 1 (granted), " in str(caught.value)
+
+    def test_a_task_that_is_cancelled_alone_must_not_swallow_it_either(self):
+        async def program():
+            async with giambio.create_pool() as pool:
+                pool.spawn(worker)
+
+        async def worker():
+            try:
+                await giambio.sleep(1)
+            except CancelledError:
+                pass
+
+        with pytest.raises(SweepFailure, match="the cancellation was swallowed") as caught:
+            cancel_sweep(program, target="worker")
+        assert str(caught.value).startswith("task 'worker' of ")
+        with pytest.raises(SweepFailure) as again:
+            replay(program, caught.value.replay)
+        assert str(again.value) == str(caught.value)
+
+    def test_a_task_that_is_cancelled_alone_may_end_before_it_has_met_that(self):
+        async def program():
+            async with giambio.create_pool() as pool:
+                pool.spawn(worker)
+                await pool.spawn(failing).join()
+
+        async def worker():
+            await giambio.run_in_thread(int)
+            with giambio.CancelScope(shield=True):
+                await giambio.sleep(1)
+
+        async def failing():
+            with giambio.skip_after(1):
+                await giambio.sleep(2)
+
+        cancel_sweep(program, target="worker")
+        cancel_sweep(program, target="failing", allow=giambio.TaskCancelled)
 
     def test_a_thread_that_is_waited_for_all_the_same_is_no_swallowed_cancellation(self):
         """The cancellation comes at the next checkpoint, and there may be none."""

@@ -73,6 +73,9 @@ class Canceller:
         self._target: Task[Any] | None = None
         self._scope = CancelScope()
         self._a_task_failed = False
+        # The scope of the task alone that was cancelled, until it ends; and whether it was left so.
+        self._own_scope: CancelScope | None = None
+        self._target_went_on = False
         self.names: dict[str, None] = {}
         self.sites: list[Site] = []
         self.fired = False
@@ -89,7 +92,7 @@ class Canceller:
         return in_scope
 
     def was_swallowed(self) -> bool:
-        """Whether the program was cancelled, saw it, and has gone on to its end all the same.
+        """Whether what was cancelled saw it, and has gone on to its end all the same.
 
         When a task failed as well, its error goes first, and the cancellation waits for a checkpoint
         that need not come; so nothing can be said then.
@@ -97,7 +100,7 @@ class Canceller:
         scope = self._scope
         if self._a_task_failed:
             return False
-        return bool(scope.deliveries) and not scope.cancelled_caught
+        return self._target_went_on or (bool(scope.deliveries) and not scope.cancelled_caught)
 
     # The debugger
 
@@ -111,9 +114,15 @@ class Canceller:
         """Note that a task has failed."""
         self._a_task_failed = True
 
+    def on_task_exit(self, task: Task[Any]) -> None:
+        """Note whether the task that was cancelled alone saw it and has come to its end."""
+        if task is self._target and self._own_scope is not None:
+            self._target_went_on = bool(self._own_scope.deliveries) and not task.cancelled()
+            self._own_scope = None
+
     def on_exit(self) -> None:
         """Let go of the task, and so of the whole run: what it has left open is found as garbage."""
-        self._target = None
+        self._target = self._own_scope = None
 
     def before_task_step(self, task: Task[Any]) -> None:
         """Cancel before the step, or in the middle of it."""
@@ -161,3 +170,7 @@ class Canceller:
             self._scope.cancel("cancel sweep")
         else:
             task.cancel("cancel sweep")
+            scope = task.scope
+            while scope.parent is not None and scope.parent is not task.pool:
+                scope = scope.parent
+            self._own_scope = scope
