@@ -312,6 +312,30 @@ def test_a_fixture_that_failed_is_set_up_again_for_the_next_test(marked):
     assert result["test_two"] == "passed"
 
 
+@pytest.mark.parametrize("scope", ["function", "session"])
+def test_a_fixture_that_an_unmarked_test_has_asked_for_in_vain_can_be_used_by_others(inner, scope):
+    result = inner(f"""
+        @pytest.fixture(scope={scope!r})
+        async def fixture():
+            yield 1
+
+        @pytest.fixture(scope={scope!r})
+        async def user(fixture):
+            yield fixture
+
+        def test_unmarked(user): pass
+
+        async def test_unmarked_too(fixture): pass
+
+        @pytest.mark.giambio
+        async def test_marked(fixture, user): assert fixture == user == 1
+    """)
+    assert result["test_unmarked"] == "error in setup"
+    assert result["test_unmarked_too"] == "error in setup"
+    assert "with no plugin or hook that handled it" in result.text("test_unmarked_too")
+    assert result["test_marked"] == "passed"
+
+
 def test_a_fixture_can_skip(marked):
     source = """
         @pytest.fixture

@@ -270,6 +270,21 @@ def test_ctrl_c_names_the_line_where_the_test_was(marked, option, shown):
     assert ("traps.py" in out) is shown
 
 
+def test_ctrl_c_in_a_simulated_test_leaves_the_heading_in_one_line(inner):
+    out = inner(
+        """
+        import signal
+
+        @pytest.mark.giambio(explore=5)
+        async def test_it():
+            signal.raise_signal(signal.SIGINT)
+        """,
+        no_reraise_ctrlc=True,
+    ).out
+    assert "! KeyboardInterrupt !" in out
+    assert "test_it.py:10: KeyboardInterrupt" in out
+
+
 def test_ctrl_c_names_the_line_where_the_clean_up_was(marked):
     out = marked(
         """

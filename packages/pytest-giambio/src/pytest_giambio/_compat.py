@@ -62,6 +62,16 @@ def replaced_function(fixturedef: FixtureDef[Any], function: Callable[..., Any])
         fixturedef.func = original  # type: ignore[misc]
 
 
+def as_if_never_set_up(fixturedef: FixtureDef[Any]) -> None:
+    """Make up for what pytest forgets when it refuses to set up an async fixture.
+
+    It keeps finalizers that it will not run, since there was no set-up; and in the next test that uses
+    the fixture, it stumbles over them.
+    """
+    if fixturedef.cached_result is None:
+        fixturedef._finalizers.clear()
+
+
 def is_of_pytest(fixturedef: FixtureDef[Any]) -> bool:
     """Whether a fixture is one of pytest's own, such as ``tmp_path``, and not a user's set-up."""
     if "_setup_" in fixturedef.argname and fixturedef.argname.startswith("_"):

@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from . import _options
-from ._compat import TestCaseFunction, replaced_function
+from ._compat import (
+    TestCaseFunction,
+    as_if_never_set_up,
+    replaced_function,
+    says_that_nobody_ran_it,
+)
 from ._decorator import is_giambio_fixture
 from ._interrupts import interrupts
 from ._marker import MARKER_HELP, async_function, check_item, is_ours
@@ -82,8 +87,13 @@ def pytest_fixture_setup(
     if not isinstance(item, pytest.Function) or not (
         is_ours(item) or is_giambio_fixture(fixturedef.func)
     ):
-        with untaken_explained(item):
-            return (yield)
+        try:
+            with untaken_explained(item):
+                return (yield)
+        except BaseException as error:
+            if says_that_nobody_ran_it(error):
+                as_if_never_set_up(fixturedef)
+            raise
     from ._fixtures import replacement
 
     function = replacement(fixturedef, request)
@@ -110,6 +120,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
             from ._frames import without_library
 
             interrupt.__traceback__ = without_library(interrupt.__traceback__)
+        interrupt.__notes__ = []  # pytest prints them, such as the task, in the midst of a heading
         raise
 
 
