@@ -731,6 +731,43 @@ def test_failures_that_only_an_aid_for_tests_has_raised_are_told_apart_by_the_li
     assert 'pytest.fail("two")' in str(caught.value).splitlines()[2]
 
 
+class TestHooks:
+    """The functions that say whether something is wrong."""
+
+    @pytest.mark.parametrize("method", [explore, cancel_sweep])
+    @pytest.mark.parametrize("hook", ["check", "always"])
+    @pytest.mark.parametrize(
+        ("fn", "message"),
+        [
+            (lambda: pytest.fail("not so"), "not so"),
+            (lambda: False, "returned False, which decides nothing; it must raise, as assert does"),
+            (lambda: steps(1), "must be a plain function, and returned the coroutine"),
+        ],
+    )
+    def test_whatever_they_raise_is_reported(self, method, hook, fn, message):
+        # What is wrong without a cancellation, too, is raised by a sweep as it is.
+        expected = ExplorationFailure if method is explore else (TypeError, pytest.fail.Exception)
+        with pytest.raises(expected, match=message):
+            method(steps, 1, **{hook: fn})
+
+    def test_what_goes_through_goes_through(self):
+        with pytest.raises(pytest.skip.Exception):
+            explore(steps, 1, check=lambda: pytest.skip("why"), through=pytest.skip.Exception)
+        with pytest.raises(pytest.skip.Exception):
+            explore(steps, 1, always=lambda: pytest.skip("why"), through=pytest.skip.Exception)
+
+    def test_an_error_that_cannot_be_shown_is_named(self):
+        class Odd(Exception):
+            def __str__(self):
+                raise RuntimeError
+
+        async def program():
+            raise Odd
+
+        with pytest.raises(ExplorationFailure, match="  Odd, which cannot be shown as text"):
+            explore(program)
+
+
 class TestArguments:
     """Bad ones are named."""
 

@@ -41,10 +41,13 @@ def prepare(item: pytest.Function) -> None:
         pytest.fail.Exception: Its marker is wrong. Those that are there from the beginning were
             checked when the test was collected.
     """
+    wrong = ""
     try:
         settings = _with_options(read_marker(item), item)
     except ValueError as error:
-        fail(f"{item.nodeid}: {error}")
+        wrong = f"{item.nodeid}: {error}"
+    if wrong:  # outside of the handler, or both would be shown
+        fail(wrong)
     item.stash[SETTINGS] = settings
     item.stash[PROMISES] = []
     if hypothesis_of(item.obj) is not None and async_function(item) is not None:

@@ -77,6 +77,22 @@ def check_hook(name: str, fn: object) -> None:
         )
 
 
+def call_hook(name: str, fn: Callable[[], object]) -> None:
+    """Call *fn*, the argument *name*, which is to raise if something is wrong.
+
+    Raises:
+        TypeError: It returned what looks as if something was meant by that.
+    """
+    made = fn()
+    if made is False:
+        raise TypeError(
+            f"{name} returned False, which decides nothing; it must raise, as assert does"
+        )
+    if isinstance(made, CoroutineType):
+        made.close()  # or Python would complain of that, too
+        raise TypeError(f"{name} must be a plain function, and returned the coroutine {made!r}")
+
+
 def check_number(name: str, value: object, least: int) -> None:
     """Raise unless the argument *name* is a whole number that is large enough."""
     if not isinstance(value, int):

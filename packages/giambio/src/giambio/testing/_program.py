@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 
 from giambio_kernel import AsyncScheduler, DeadlockError, VirtualClock, format_tree
 
-from ._arguments import NotAsync, as_classes, check_hook, check_number
+from ._arguments import NotAsync, as_classes, call_hook, check_hook, check_number
 from ._leftovers import Watch
 from ._loose_ends import LooseEnds
 from ._places import place_of_error
@@ -244,8 +244,10 @@ class Program:
             raise finding.error
         if finding is None and self._oracles.check is not None:
             try:
-                self._oracles.check()
-            except Exception as error:
+                call_hook("check", self._oracles.check)
+            except self._through:
+                raise
+            except BaseException as error:
                 finding = Finding(Kind.CHECK, first_line(error), error)
         return finding
 
@@ -306,8 +308,8 @@ class _Always:
 
     def after_task_step(self, task: Task[Any]) -> None:
         try:
-            self._fn()
-        except Exception as error:
+            call_hook("always", self._fn)
+        except BaseException as error:
             self.error = error
             raise BreakOff from None
 
@@ -329,5 +331,9 @@ def _listed(texts: Iterable[str]) -> str:
 
 def first_line(error: BaseException) -> str:
     """Return an error as Python prints it; of a failed assertion the first line."""
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    name = type(error).__name__
+    try:
+        text = f"{name}: {error}" if str(error) else name
+    except Exception:  # of the program
+        text = f"{name}, which cannot be shown as text"
     return text.partition("\n")[0] if isinstance(error, AssertionError) else text
