@@ -122,6 +122,23 @@ class TestStreams:
         assert any(len(part) % 4 for part in parts)
         assert any("from client to server is lost and sent again" in fault for fault in faults)
 
+    @pytest.mark.parametrize("latency", [0.0, 1.0])
+    @pytest.mark.parametrize("local", [False, True])
+    def test_parts_are_seen_one_by_one_also_when_all_packets_take_the_same_time(
+        self, latency, local
+    ):
+        async def main():
+            client, server = giambio.socket.socketpair() if local else await connected()
+            async with client, server:
+                await client.send_all(b"abcd")
+                received = [await server.receive(10)]
+                while sum(map(len, received)) < 4:
+                    received.append(await server.receive(10))
+                return len(received)
+
+        network = MemoryNetwork(latency=latency, fragmentation=0.999)
+        assert simulate(main, network=network) == 2
+
     def test_half_of_it_can_be_closed(self):
         async def main():
             client, server = await connected()

@@ -282,7 +282,7 @@ class SimulatedNetwork:
         source = sender.host.name
         now = self.now()
         if sender.family not in INET:
-            self._wire.send(Packet(source, target.name, arrive, False), now)
+            self._wire.send(Packet(source, target.name, arrive, False), flow.local_arrival(now))
             return
         if flow.chance(self._description.resets):
             self.note(f"a connection from {source} to {target.name} is reset")

@@ -208,6 +208,8 @@ class StreamSocket(MemorySocket):
             if part:
                 self._under_way += len(part)
                 self._send(partial(peer._take, self, part))
+            if first < size:
+                self._flow.pause()
         return size
 
     def sendto(self, data: Any, *args: Any) -> int:

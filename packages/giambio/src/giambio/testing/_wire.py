@@ -23,6 +23,9 @@ INFINITY = float("inf")
 # has one second before anything was measured; systems have had a fifth of that for long.
 _SENT_AGAIN_AFTER = 0.2
 
+# What lies between two parts of the same, in seconds, so that they can be seen one by one.
+_MOMENT = 1e-6
+
 
 class Packet(NamedTuple):
     """Something on its way from host to host."""
@@ -63,6 +66,15 @@ class Flow:
         if size > 1 and self.chance(self._conditions.fragmentation):
             return self._random.randint(1, size - 1)
         return size
+
+    def pause(self) -> None:
+        """Let what is sent next through the stream arrive later than what was sent before."""
+        self._arrival += _MOMENT
+
+    def local_arrival(self, now: float) -> float:
+        """Return when a packet of a stream arrives that does not leave its host."""
+        self._arrival = max(self._arrival, now)
+        return self._arrival
 
     def stream_arrival(self, now: float) -> tuple[float, int]:
         """Return when a packet of a stream arrives, after those before it, and how often it got lost."""
