@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import contextvars
 import random
 import threading
 import warnings
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
@@ -32,6 +34,13 @@ from giambio.testing._trace import Precedence, Step
 async def steps(count):
     for _ in range(count):
         await giambio.checkpoint()
+
+
+class Cycle:
+    """Something that only the garbage collector gets rid of."""
+
+
+variable = contextvars.ContextVar("variable")
 
 
 def two_tasks(first, second):
@@ -484,6 +493,29 @@ class TestLeftovers:
 
 class TestIsolation:
     """A run depends on nothing but its seed, and leaves nothing behind."""
+
+    @pytest.mark.parametrize("network", [None, "memory"])
+    @pytest.mark.parametrize("keeps_one", [False, True])
+    def test_memory_does_not_grow_with_the_number_of_runs(self, network, keeps_one):
+        made = weakref.WeakSet()
+        kept = None
+
+        async def program():
+            nonlocal kept
+            cycle = Cycle()
+            cycle.itself = cycle
+            made.add(cycle)
+            cycle.task = giambio.current_task()
+            variable.set(cycle)
+            if keeps_one:
+                kept = cycle
+            async with giambio.create_pool() as pool:
+                pool.spawn(giambio.checkpoint)
+                pool.spawn(giambio.checkpoint)
+
+        explore(program, strategy="random", runs=450, network=network)
+        kept = None
+        assert len(made) <= (100 if keeps_one else 1)
 
     def test_the_first_schedule_is_run_twice(self):
         runs = []

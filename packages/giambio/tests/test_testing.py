@@ -335,6 +335,21 @@ class TestCancelSweep:
         with pytest.raises(SweepFailure, match="left open: coroutine 'sleep' was never awaited"):
             cancel_sweep(program)
 
+    @pytest.mark.parametrize("network", [None, "memory"])
+    def test_something_left_open_in_a_context_variable(self, tmp_path, network):
+        path = tmp_path / "file"
+        path.touch()
+        variable = ContextVar("variable")
+
+        async def program():
+            file = path.open()
+            variable.set(file)
+            await giambio.checkpoint()
+            file.close()
+
+        with pytest.raises(SweepFailure, match="left open: unclosed file"):
+            cancel_sweep(program, network=network)
+
     def test_a_program_that_does_not_end(self):
         async def program():
             while True:

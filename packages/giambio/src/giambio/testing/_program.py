@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 # in several threads take turns.
 _in_use = threading.RLock()
 
+# After how many runs to look for garbage that was not in the youngest generation, because the program
+# has kept it for a while.
+_RUNS_BETWEEN_COLLECTIONS = 100
+
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
@@ -127,6 +131,8 @@ class Program:
         self._loose_ends = LooseEnds()
         self._random_state: object = None
         self._collects = False
+        self._freezes = False
+        self._runs = 0
         # What the network did to the last run, and the numbers of what came by chance.
         self.faults: list[Fault] = []
         self.happened: list[int] = []
@@ -151,6 +157,9 @@ class Program:
         self._collects = gc.isenabled()
         gc.disable()
         gc.collect(0)
+        self._freezes = not gc.get_freeze_count()
+        if self._freezes:
+            gc.freeze()  # a full collection is cheap if it has to look at nothing older
         return self
 
     def __exit__(
@@ -165,6 +174,8 @@ class Program:
             self._watch.__exit__(exc_type, exc, traceback)
         gc.collect(0)  # what runs that failed have left open is told of now, and not later
         self._loose_ends.__exit__(exc_type, exc, traceback)
+        if self._freezes:
+            gc.unfreeze()
         if self._collects:
             gc.enable()
         random.setstate(self._random_state)  # type: ignore[arg-type]  # what getstate() gave
@@ -200,6 +211,7 @@ class Program:
             self.faults = network.faults
             self.happened = network.happened
         finding = self._run(policy, seed, network, debuggers, main or self.main)
+        del network  # which knows the whole run, and that has to be garbage now
         if finding is None and self._oracles.leftovers:
             if is_normal:
                 self._watch.accept()
@@ -219,6 +231,9 @@ class Program:
 
         random.seed(seed)
         self._watch.forget()
+        self._runs += 1
+        if self._runs % _RUNS_BETWEEN_COLLECTIONS == 0:
+            gc.collect()
         self._loose_ends.forget()
         always = None
         if self._oracles.always is not None:
