@@ -241,6 +241,54 @@ def test_the_limit_of_pytest_timeout_counts_too(marked, free_alarm):
     assert result["test_afterwards"] == "passed"
 
 
+@pytest.mark.parametrize("arguments", ["explore=50", "cancel_at='every checkpoint'"])
+def test_the_limit_of_pytest_timeout_ends_all_runs_of_a_simulated_test(
+    inner, free_alarm, arguments
+):
+    """And is not taken for a failure of the one in which it came, to be run again and again."""
+    result = inner(
+        f"""
+        import other_timer
+
+        @pytest.mark.giambio({arguments})
+        async def test_it():
+            assert not other_timer.went_off
+            other_timer.go_off()
+        """,
+        beside="other_timer",
+        other_timer="""
+            import pytest
+            from typing import NamedTuple
+
+            went_off = False
+
+            def go_off():
+                global went_off
+                went_off = True
+                pytest.fail("Timeout from the other timer")
+
+            class Settings(NamedTuple):
+                timeout: float
+
+            class Hooks:
+                @staticmethod
+                @pytest.hookspec(firstresult=True)
+                def pytest_timeout_set_timer(item, settings): pass
+
+            def pytest_addhooks(pluginmanager):
+                pluginmanager.add_hookspecs(Hooks)
+
+            @pytest.hookimpl(wrapper=True)
+            def pytest_runtest_protocol(item):
+                item.config.hook.pytest_timeout_set_timer(item=item, settings=Settings(0))
+                return (yield)
+        """,
+    )
+    text = result.text("test_it")
+    assert "Timeout from the other timer" in text
+    assert "giambio-replay" not in text and "cannot be repeated" not in text
+
+
 def test_any_plugin_with_its_hooks_is_paused_while_the_loop_runs(marked):
     """The same with a stand-in for pytest-timeout, so that it is tested without it, too."""
     result = marked(

@@ -23,6 +23,7 @@ from giambio.testing import (
 
 from ._compat import fail
 from ._items import refuse_longer_lived, settings_of
+from ._other_timer import error_of_other_timer
 from ._outcome import simplify
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _simulate(item: pytest.Function, settings: Settings, program: Program) -> No
 def _common(item: pytest.Function, settings: Settings) -> dict[str, Any]:
     return {
         "network": settings.network,
-        "through": _THROUGH,
+        "through": (*_THROUGH, error_of_other_timer(item)),
         "label": item.nodeid,
         "replay_with": f"pytest {_how_to_select(item)} --giambio-replay={{replay}}",
     }

@@ -11,12 +11,12 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from ._stash import OTHER_TIMER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import pytest
 
 # Zero would mean no limit.
 _SHORTEST = 0.001
@@ -31,6 +31,26 @@ def forget_other_timer(item: pytest.Item) -> None:
     """pytest-timeout stops its timer."""
     if OTHER_TIMER in item.stash:
         del item.stash[OTHER_TIMER]
+
+
+def error_of_other_timer(item: pytest.Item) -> type[BaseException]:
+    """Return a class of errors that consists of the one which pytest-timeout raises in a test.
+
+    It is ``pytest.fail.Exception``, as many others are, but one that comes when the time is over. In a
+    test that is run many times it says nothing about the run in which it happens to come.
+    """
+
+    class Kind(type):
+        def __instancecheck__(cls, error: object) -> bool:
+            if not isinstance(error, pytest.fail.Exception) or OTHER_TIMER not in item.stash:
+                return False
+            _, deadline = item.stash[OTHER_TIMER]
+            return time.monotonic() >= deadline
+
+    class TimeIsUp(BaseException, metaclass=Kind):
+        pass
+
+    return TimeIsUp
 
 
 @contextmanager
