@@ -19,9 +19,12 @@ from giambio import from_thread
 from giambio.testing import (
     EscapedSimulation,
     ExplorationFailure,
+    MemoryNetwork,
     NotDeterministic,
     ReplayMismatch,
+    SweepFailure,
     cancel_sweep,
+    current_network,
     explore,
     replay,
     simulate,
@@ -761,6 +764,68 @@ def test_failures_that_only_an_aid_for_tests_has_raised_are_told_apart_by_the_li
     assert "Failed: two" in str(caught.value)
     assert "test_explore.py" in str(caught.value).splitlines()[2]
     assert 'pytest.fail("two")' in str(caught.value).splitlines()[2]
+
+
+class TestCommand:
+    """The last line of a report can be typed as it stands."""
+
+    @staticmethod
+    async def with_arguments(count, text):
+        assert current_network()
+        async with giambio.create_pool() as pool:
+            for _ in range(count):
+                pool.spawn(racing)
+        raise KeyError(text)
+
+    @staticmethod
+    async def locking():
+        lock = giambio.Lock()
+        await lock.acquire()
+        await giambio.checkpoint()
+        lock.release()
+
+    @staticmethod
+    def assert_it_fails_again(failure):
+        command = str(failure).partition("To see it again: ")[2]
+        names = {"giambio": giambio, "MemoryNetwork": MemoryNetwork, "TestCommand": TestCommand}
+        with pytest.raises(type(failure)) as again:
+            eval(command, {**names, "refuse": refuse, "Cycle": Cycle})
+        assert again.value.replay == failure.replay
+        assert str(again.value).partition("To see it again: ")[2] == command
+
+    @pytest.mark.parametrize(
+        "network", ["memory", MemoryNetwork(latency=(0.5, 1), loss=0.25, ipv6=True)]
+    )
+    def test_of_a_test_with_arguments_and_a_network(self, network):
+        with pytest.raises(ExplorationFailure) as caught:
+            explore(self.with_arguments, 2, "{text}", network=network, runs=5, max_steps=500)
+        self.assert_it_fails_again(caught.value)
+
+    @pytest.mark.parametrize("options", [{}, {"watch": [Cycle]}])
+    def test_of_a_sweep(self, options):
+        with pytest.raises(SweepFailure) as caught:
+            cancel_sweep(self.locking, **options)
+        self.assert_it_fails_again(caught.value)
+
+    def test_with_a_check(self):
+        with pytest.raises(ExplorationFailure) as caught:
+            explore(giambio.checkpoint, check=refuse, label="of mine")
+        assert str(caught.value).endswith(", check=refuse, label='of mine')")
+
+    def test_a_partial_function_and_an_object_are_called_the_same_in_every_process(self):
+        class Callable:
+            async def __call__(self):
+                raise KeyError
+
+        for fn, name in ((partial(self.with_arguments, 1, "x"), "TestCommand.with_arguments"),
+                         (Callable(), "Callable")):  # fmt: skip
+            with pytest.raises(ExplorationFailure, match=rf"testing.replay\({name}, ") as caught:
+                explore(fn, network="memory")
+            assert " at 0x" not in str(caught.value)
+
+
+def refuse():
+    raise AssertionError("refused")
 
 
 class TestHooks:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 Strategy: TypeAlias = Literal["auto", "fifo", "lifo", "random", "pct", "starve", "exhaustive"]
 
 
+_MAX_STEPS = 20_000
+
+
 class NotDeterministic(RuntimeError):
     """Two runs of a program differ although its tasks ran in the same order, so none can be repeated.
 
@@ -46,7 +49,7 @@ def explore(
     seed: int | None = None,
     replay: str | None = None,
     network: MemoryNetwork | Literal["memory"] | None = None,
-    max_steps: int = 20_000,
+    max_steps: int = _MAX_STEPS,
     seconds: float | None = None,
     check: Callable[[], object] | None = None,
     always: Callable[[], object] | None = None,
@@ -124,7 +127,17 @@ def explore(
         max_steps=max_steps,
         through=as_errors("through", through),
     )
-    explorer = _Explorer(program, label or name_of(fn), replay_with)
+    how = replay_with or how_to_replay(
+        fn,
+        args,
+        network=network,
+        max_steps=None if max_steps == _MAX_STEPS else max_steps,
+        check=check,
+        always=always,
+        watch=tuple(watch) or None,
+        label=label,
+    )
+    explorer = _Explorer(program, label or name_of(fn), how)
     with program:
         if replay is not None:
             return explorer.replay(Recipe.decode(replay))
@@ -137,7 +150,7 @@ def explore(
 class _Explorer:
     """One exploration."""
 
-    def __init__(self, program: Program, label: str, replay_with: str | None) -> None:
+    def __init__(self, program: Program, label: str, replay_with: str) -> None:
         self._program = program
         self._label = label
         self._replay_with = replay_with
@@ -244,14 +257,13 @@ class _Explorer:
     ) -> NoReturn:
         string = recipe.encode()
         order = deviations(recipe.precedences, trace)
-        how = self._replay_with or how_to_replay(self._label)
         text = describe(
             finding,
             order,
             what=self._label,
             found=found,
             faults=self._program.faults,
-            replay=how.format(replay=string),
+            replay=self._replay_with.format(replay=string),
         )
         raise ExplorationFailure(text, string, finding.kind.value, order) from finding.error
 

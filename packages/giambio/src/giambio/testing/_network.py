@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+# What its options are if nothing was asked for.
+_USUAL = (0.0, (0.0, 0.0), False)
+
 
 class MemoryNetwork:
     """Describes a network in memory, for `explore`, `cancel_sweep` and `simulate`.
@@ -59,8 +62,9 @@ class MemoryNetwork:
                 raise ValueError(f"{name} must be at least 0 and below 1, not {probability!r}")
 
     def __repr__(self) -> str:
-        options = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__)
-        return f"MemoryNetwork({options})"
+        options = {name: getattr(self, name) for name in self.__slots__}
+        given = [f"{name}={value!r}" for name, value in options.items() if value not in _USUAL]
+        return f"MemoryNetwork({', '.join(given)})"
 
 
 def as_network(network: MemoryNetwork | str | None) -> MemoryNetwork | None:

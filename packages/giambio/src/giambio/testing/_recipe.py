@@ -8,6 +8,7 @@ this; a string of another one is refused, because what counts as a step may have
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from ._trace import Path, Precedence, Step
@@ -157,13 +158,34 @@ def _read_step(data: Iterator[int]) -> Step:
 
 
 def name_of(fn: object) -> str:
-    """Return what to call a test."""
-    return str(getattr(fn, "__qualname__", None) or repr(fn))
+    """Return what to call a test; the same in every process."""
+    while isinstance(fn, partial):
+        fn = fn.func
+    return str(getattr(fn, "__qualname__", None) or type(fn).__qualname__)
 
 
-def how_to_replay(label: str) -> str:
-    """Return the call that replays a failure, with ``{replay}`` for the string."""
-    return f"giambio.testing.replay({label.rpartition('<locals>.')[2]}, {{replay!r}})"
+def how_to_replay(fn: object, args: tuple[object, ...], **options: object) -> str:
+    """Return the call that replays a failure, with ``{replay}`` for the string.
+
+    Args:
+        fn: The test.
+        args: Its arguments.
+        **options: With which options it fails; ``None`` for those that were not given.
+    """
+    name = name_of(fn).rpartition("<locals>.")[2]
+    more = [*map(_as_typed, args)]
+    more += [f"{key}={_as_typed(value)}" for key, value in options.items() if value is not None]
+    rest = "".join(f", {each}" for each in more).replace("{", "{{").replace("}", "}}")
+    return f"giambio.testing.replay({name}, {{replay!r}}{rest})"
+
+
+def _as_typed(value: object) -> str:
+    if isinstance(value, tuple | list) and any(isinstance(each, type) for each in value):
+        return f"[{', '.join(map(_as_typed, value))}]"
+    if not isinstance(value, type) and not callable(value):
+        return repr(value)
+    name = str(getattr(value, "__qualname__", "")).rpartition("<locals>.")[2]
+    return name if name and "<" not in name else "..."
 
 
 def checksum(label: str) -> int:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 CancelAt: TypeAlias = "Literal['every checkpoint', 'every site'] | int | Iterable[int]"
 
 
+_MAX_STEPS = 100_000
+
+
 class SweepReport(NamedTuple):
     """What a sweep that found nothing did."""
 
@@ -74,7 +77,7 @@ def cancel_sweep(
     leftovers: bool = True,
     watch: Iterable[type] = (),
     allow: type[BaseException] | tuple[type[BaseException], ...] = (),
-    max_steps: int = 100_000,
+    max_steps: int = _MAX_STEPS,
     through: tuple[type[BaseException], ...] = (),
     label: str | None = None,
     replay_with: str | None = None,
@@ -132,15 +135,23 @@ def cancel_sweep(
         max_steps=max_steps,
         through=as_errors("through", through),
     )
+    how = replay_with or how_to_replay(
+        fn,
+        args,
+        network=network,
+        max_steps=None if max_steps == _MAX_STEPS else max_steps,
+        check=check,
+        always=always,
+        watch=tuple(watch) or None,
+        label=label,
+    )
+    label = label or name_of(fn)
     with program:
         if replay is None:
-            sweep = _Sweep(program, target, seed, allow, label or name_of(fn), replay_with)
-            return sweep.go(cancel_at)
+            return _Sweep(program, target, seed, allow, label, how).go(cancel_at)
         recipe = Recipe.decode(replay)
-        recipe.check_label(label or name_of(fn))
-        sweep = _Sweep(
-            program, recipe.target or None, recipe.seed, allow, label or name_of(fn), replay_with
-        )
+        recipe.check_label(label)
+        sweep = _Sweep(program, recipe.target or None, recipe.seed, allow, label, how)
         return sweep.replay(recipe)
 
 
@@ -154,7 +165,7 @@ class _Sweep:
         seed: int,
         allow: tuple[type[BaseException], ...],
         label: str,
-        replay_with: str | None,
+        replay_with: str,
     ) -> None:
         self._program = program
         self._target = target
@@ -229,14 +240,13 @@ class _Sweep:
             target=self._target or "",
         )
         string = recipe.encode()
-        how = self._replay_with or how_to_replay(self._label)
         who = f"task {self._target!r} of {self._label}" if self._target else self._label
         raise SweepFailure(
             "\n".join(
                 [
                     f"{who} fails when it is cancelled at {point}, {place}:",
                     *indented(str(finding)),
-                    f"To see it again: {how.format(replay=string)}",
+                    f"To see it again: {self._replay_with.format(replay=string)}",
                 ]
             ),
             point,
