@@ -100,7 +100,7 @@ class TestStrategies:
         report = explore(program, strategy="exhaustive", runs=11, check_determinism=False)
         assert not report.exhausted
         assert (report.runs, report.schedules, report.delays) == (11, 11, 1)
-        assert "among them all with at most 1 delays" in str(report)
+        assert "among them all with at most 1 delay" in str(report)
         assert orders[0] == "ababab"
 
     def test_few_schedules_are_all_tried_without_being_asked_for(self):

@@ -102,8 +102,7 @@ def _simulate(item: pytest.Function, settings: Settings, program: Program) -> No
             seed=settings.seed or 0,
             **_common(item, settings),
         )
-        text = f"cancelled at {swept.checkpoints} checkpoints in {swept.runs} runs"
-        item.add_report_section("call", "giambio", text)
+        item.add_report_section("call", "giambio", f"cancelled: {swept}")
     if not settings.explore and settings.cancel_at is None:
         simulate(program, network=settings.network, seed=settings.seed or 0)
 

@@ -33,9 +33,9 @@ class Report(NamedTuple):
         if self.exhausted:
             found = f"all {self.schedules} schedules" if self.schedules > 1 else "the only schedule"
         else:
-            found = f"{self.schedules} schedules"
+            found = counted(self.schedules, "schedule")
             if self.delays is not None and self.delays >= 0:
-                found += f", among them all with at most {self.delays} delays"
+                found += f", among them all with at most {counted(self.delays, 'delay')}"
         return f"nothing found in {found} (seed {self.seed})"
 
 
@@ -133,6 +133,11 @@ def describe(
         lines += ["", "What the network did to it:", *(f"  {fault}" for fault in faults)]
     lines += ["", f"To see it again: {replay}"]
     return "\n".join(lines)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number of things, in words."""
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def indented(text: str) -> list[str]:

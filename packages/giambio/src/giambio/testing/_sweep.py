@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, TypeAlias
 
 from ._arguments import as_errors, as_main, check_number
 from ._canceller import Canceller, Phase, SweepPoint
-from ._failure import indented
+from ._failure import counted, indented
 from ._network import MemoryNetwork, as_network
 from ._program import Finding, Kind, Oracles, Program
 from ._recipe import Recipe, ReplayMismatch, checksum, how_to_replay, name_of
@@ -41,7 +41,8 @@ class SweepReport(NamedTuple):
 
     def __str__(self) -> str:
         """Say it in a sentence."""
-        return f"nothing found at {self.checkpoints} checkpoints, in {self.runs} runs"
+        checkpoints = counted(self.checkpoints, "checkpoint")
+        return f"nothing found at {checkpoints}, in {counted(self.runs, 'run')}"
 
 
 class SweepFailure(AssertionError):
