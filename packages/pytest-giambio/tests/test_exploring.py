@@ -57,6 +57,30 @@ def test_a_race_is_found_made_small_and_shown_at_the_line_that_fails(inner):
     assert "giambio/testing" not in text
 
 
+@pytest.mark.parametrize(
+    "arguments", ["explore=20", "cancel_at='every checkpoint', target='helper'"]
+)
+def test_the_tree_of_a_deadlock_is_shown_once(inner, arguments):
+    result = inner(f"""
+        @pytest.mark.giambio({arguments})
+        async def test_it():
+            event = giambio.Event()
+            explored = {arguments.startswith("explore")}
+
+            async def helper():
+                await giambio.checkpoint()
+                if not explored:
+                    event.set()
+
+            async with giambio.create_pool() as pool:
+                pool.spawn(helper)
+                await event.wait()
+    """)
+    text = result.text("test_it")
+    assert text.count("test_it: waits for <Event") == 1
+    assert "To see it again: pytest " in text
+
+
 def test_the_command_for_replaying_can_be_typed_as_it_stands(inner):
     result = inner("""
         @pytest.mark.parametrize("text", ["{a b}"])

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import os
 import shlex
+from itertools import dropwhile
 from typing import TYPE_CHECKING, Any, cast
 from zlib import crc32
 
 import pytest
 
+from giambio import DeadlockError
 from giambio.testing import (
     ExplorationFailure,
     NotDeterministic,
@@ -78,8 +80,17 @@ def run_simulated(item: pytest.Function, program: Program, *, remember: bool) ->
     error_of_test = failure.__cause__
     if error_of_test is None or isinstance(failure, NotDeterministic):
         fail(str(failure))
-    error_of_test.add_note(f"\n{failure}")
+    text = str(failure)
+    if isinstance(error_of_test, DeadlockError):
+        text = _without_finding(text)  # the tree of tasks is the error's own message
+    error_of_test.add_note(f"\n{text}")
     raise simplify(error_of_test)
+
+
+def _without_finding(report: str) -> str:
+    """Leave out what comes after the first line of a report, and is indented."""
+    head, *rest = report.splitlines()
+    return "\n".join([head, *dropwhile(lambda line: line.startswith("  "), rest)])
 
 
 def _simulate(item: pytest.Function, settings: Settings, program: Program) -> None:
