@@ -312,6 +312,9 @@ def test_a_fixture_that_failed_is_set_up_again_for_the_next_test(marked):
     assert result["test_two"] == "passed"
 
 
+@pytest.mark.skipif(
+    pytest.version_tuple < (9, 1), reason="before, pytest handed out the async generator itself"
+)
 @pytest.mark.parametrize("scope", ["function", "session"])
 def test_a_fixture_that_an_unmarked_test_has_asked_for_in_vain_can_be_used_by_others(inner, scope):
     result = inner(f"""
