@@ -117,6 +117,11 @@ class TestSequencer:
         run(main)
 
 
+async def take_a_turn():
+    async with Sequencer()(0):
+        pass
+
+
 class TestCancelSweep:
     """It finds each kind of mistake, and says where."""
 
@@ -380,6 +385,25 @@ class TestCancelSweep:
 
         with pytest.raises(ValueError, match="tasks that it spawns: 'sleep', 'checkpoint'$"):
             cancel_sweep(program, target="slep")
+
+    @pytest.mark.parametrize(
+        ("operation", "name"),
+        [
+            (lambda: giambio.Lock().acquire(), "Lock.acquire"),
+            (lambda: giambio.run_in_thread(int), "run_in_thread"),
+            (take_a_turn, "Sequencer.__call__"),
+        ],
+    )
+    def test_the_place_names_the_operation_and_nothing_that_it_consists_of(self, operation, name):
+        async def program():
+            try:
+                await operation()
+            except CancelledError:
+                raise ValueError from None
+
+        with pytest.raises(SweepFailure) as caught:
+            cancel_sweep(program)
+        assert caught.value.place.endswith(f" -> {name}")
 
     def test_the_tree_of_a_deadlock_stands_below_what_it_belongs_to(self):
         async def program():

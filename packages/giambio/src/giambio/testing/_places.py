@@ -21,7 +21,7 @@ class Place(NamedTuple):
     line: int
     function: str
     called: str = ""
-    """The operations that were called there, innermost last; empty if there are none."""
+    """The operation that was called there; empty if there is none."""
 
     def __str__(self) -> str:
         """``file:line in function``, the file relative to the current directory if it is there."""
@@ -46,11 +46,14 @@ _STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
 
 def is_of_the_program(frame: FrameType) -> bool:
     """Whether a frame belongs to the program itself, and not to giambio or the standard library."""
-    package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-    if package in interrupt_free_packages:
+    if _package_of(frame) in interrupt_free_packages:
         return False
     file = frame.f_code.co_filename
     return not file.startswith(_STANDARD_LIBRARY) or "site-packages" in file
+
+
+def _package_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
 
 
 def place_of_frame(frame: FrameType, line: int | None = None) -> Place:
@@ -70,7 +73,9 @@ def place_of_task(task: Task[Any]) -> Place | None:
     for frame in reversed(task.stack()):
         if is_of_the_program(frame):
             return place_of_frame(frame)._replace(called=called)
-        called = f" -> {frame.f_code.co_qualname}{called}"
+        if _package_of(frame) in interrupt_free_packages:
+            # What that calls in turn is nothing that the program knows of.
+            called = f" -> {frame.f_code.co_qualname}"
     return None
 
 
