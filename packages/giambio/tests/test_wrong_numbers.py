@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 import giambio
-from giambio import debug, hosting, testing
+from giambio import debug, hosting
 
 
 @pytest.mark.parametrize("wrong", ["1", [], 1j])
@@ -28,7 +28,6 @@ from giambio import debug, hosting, testing
         (giambio.exponential, "first"),
         (debug.SlowStepWatchdog, "seconds"),
         (lambda wrong: hosting.run_for(giambio.AsyncScheduler(), wrong), "seconds"),
-        (lambda wrong: testing.explore(giambio.sleep, runs=wrong), "runs"),
     ],
 )
 def test_what_is_no_number_is_refused_by_name(use, name, wrong):
