@@ -109,6 +109,12 @@ async def main(n: int) -> str:
     async with giambio.open_process(["cat"], stdin=PIPE) as process:
         assert_type(process.stdin, giambio.PipeSendStream | None)
         assert_type(await process.wait(), int)
+        if process.stdin and process.stdout:
+            # In one line: what a stream is expected to be must not mislead the checker.
+            talk = giambio.TextStream(giambio.StapledStream(process.stdin, process.stdout))
+            assert_type(await talk.receive_line(), str | None)
+            both: giambio.Stream = giambio.StapledStream(process.stdin, process.stdout)
+            await read(both)
     async with await giambio.open_file("x") as file:
         assert_type(file, giambio.AsyncFile[str])
         async for line in file:

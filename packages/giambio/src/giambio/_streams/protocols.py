@@ -172,8 +172,15 @@ class StreamWrapper(TakesLeave):
 S = TypeVar("S", bound=SendStream)
 R = TypeVar("R", bound=ReceiveStream)
 
+if TYPE_CHECKING:
+    # mypy does not find S and R where a stream is expected, as in ``TextStream(StapledStream(s, r))``,
+    # unless it is told that this is one.
+    class _Halves(TakesLeave, HalfCloseableStream): ...
+else:
+    _Halves = TakesLeave
 
-class StapledStream(TakesLeave, Generic[S, R]):
+
+class StapledStream(_Halves, Generic[S, R]):
     """A stream for both directions, made of one for each: the two pipes of a child process, say.
 
     Ending the own direction with `send_eof` calls the same of the sending half if it has one, and
