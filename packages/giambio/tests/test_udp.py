@@ -10,7 +10,7 @@ import sys
 import pytest
 
 import giambio
-from giambio import ResourceBusy, ResourceClosed, socket
+from giambio import ResourceBusy, ResourceClosed, UDPConnection, socket
 from giambio.testing import assert_checkpoints, cancel_sweep, wait_all_tasks_blocked
 
 
@@ -97,6 +97,83 @@ def test_one_task_may_receive_while_another_one_sends_but_not_two_receive(run):
                 assert (await receiving.join())[0] == b"hello"
 
     run(main)
+
+
+def test_any_number_of_tasks_may_send(run):
+    # A task for each question is what a server of datagrams is made of. Now and then one of them waits
+    # in the middle of sending, if only to let others run.
+    async def main():
+        async with (
+            await giambio.open_udp_endpoint("127.0.0.1") as server,
+            await giambio.connect_udp("127.0.0.1", server.port) as client,
+        ):
+            answers = set()
+            async with giambio.create_pool() as pool:
+                for number in range(300):
+                    pool.spawn(client.send, b"%d" % number)
+                    if number % 10 == 9:  # no more than fit into the buffer of the system
+                        for _ in range(10):
+                            pool.spawn(server.send, *await server.receive())
+                        for _ in range(10):
+                            answers.add(int(await client.receive()))
+            assert answers == set(range(300))
+
+    run(main)
+
+
+@pytest.fixture
+async def full():
+    """A connection whose datagrams nobody takes, and which has no room for another one."""
+    left, right = socket.socketpair(stdlib.AF_UNIX, stdlib.SOCK_DGRAM)
+    async with UDPConnection(left) as connection, right:
+        with pytest.raises(BlockingIOError):
+            while True:
+                left.socket.send(b"x")
+        yield connection, right
+
+
+@pytest.mark.giambio
+async def test_tasks_send_in_the_order_in_which_they_came(full):
+    connection, other = full
+    async with giambio.create_pool() as pool:
+        for data in b"a", b"b", b"c", b"d":
+            task = pool.spawn(connection.send, data)
+            if data == b"c":
+                given_up = task
+        await wait_all_tasks_blocked()
+        given_up.cancel()
+        received = []
+        while b"d" not in received:
+            received.append(await other.receive())
+    assert received[-3:] == [b"a", b"b", b"d"]
+
+
+@pytest.mark.giambio
+async def test_closing_wakes_all_who_wait_to_send(full):
+    connection, _ = full
+
+    async def send():
+        with pytest.raises(ResourceClosed):
+            await connection.send(b"x")
+
+    async with giambio.create_pool() as pool:
+        for _ in range(3):
+            pool.spawn(send)
+        await wait_all_tasks_blocked()
+        connection.close()
+
+
+@pytest.mark.giambio
+async def test_who_is_cancelled_while_it_sends_lets_the_next_one(full):
+    connection, other = full
+    async with giambio.create_pool() as pool:
+        first = pool.spawn(connection.send, b"a")
+        second = pool.spawn(connection.send, b"b")
+        await wait_all_tasks_blocked()
+        first.cancel()
+        while await other.receive() != b"b":
+            pass
+        await second.join()
 
 
 @pytest.mark.parametrize("connected", [False, True])
@@ -219,8 +296,10 @@ def test_cancelled_anywhere_nothing_is_left_open():
     async def program():
         async with await giambio.open_udp_endpoint("127.0.0.1") as server:
             async with await giambio.connect_udp("127.0.0.1", server.port) as client:
-                await client.send(b"hello")
-                await server.send(*(await server.receive()))
-                await client.receive()
+                async with giambio.create_pool() as pool:
+                    pool.spawn(client.send, b"hello")
+                    pool.spawn(client.send, b"hello")
+                    await server.send(*(await server.receive()))
+                    await client.receive()
 
     cancel_sweep(program)

@@ -9,25 +9,37 @@ from typing import TYPE_CHECKING, Any, Self
 from giambio import socket
 from giambio._closing import ClosedByAsyncWith
 from giambio._sockets.names import resolve_local
+from giambio_kernel import park, unpark
 
 if TYPE_CHECKING:
     from giambio._simulation import AddressInfo
     from giambio._sockets.async_socket import AsyncSocket
     from giambio._sockets.base import Data, Done
+    from giambio_kernel import WaitQueue
 
 # No datagram is larger.
 _LARGEST = 65535
 
 
 class _DatagramSocket(ClosedByAsyncWith):
-    """What both kinds of endpoints have in common."""
+    """What both kinds of endpoints have in common.
 
-    __slots__ = ("__weakref__", "socket")
+    Any number of tasks may send, one task for each question that came, say: a datagram is sent at
+    once or not at all, so they only have to wait for each other where the system has no room. A socket
+    would refuse the second of two that send, but only when the first one happens to wait.
+    """
+
+    __slots__ = ("__weakref__", "_is_sending", "_turns", "socket")
 
     socket: AsyncSocket
+    # Whether a task sends, or was woken to be the next.
+    _is_sending: bool
+    _turns: WaitQueue
 
     def __init__(self, sock: AsyncSocket) -> None:
         self.socket = sock
+        self._is_sending = False
+        self._turns = {}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.socket!r}>"
@@ -54,12 +66,16 @@ class _DatagramSocket(ClosedByAsyncWith):
         """
         await self.socket.aclose()
 
+    async def _wait_for_turn(self) -> None:
+        self.socket._open()  # is it closed, or of another loop?
+        await park(self._turns, self)
+
 
 class UDPEndpoint(_DatagramSocket):
     """A UDP socket that exchanges datagrams with anybody. Made by `open_udp_endpoint`.
 
-    ``async for data, address in endpoint`` receives for ever. One task may receive while another
-    one sends.
+    ``async for data, address in endpoint`` receives for ever. One task may receive while any number
+    of others send.
 
     Attributes:
         socket: The `AsyncSocket`, for its options: broadcast, multicast.
@@ -68,7 +84,7 @@ class UDPEndpoint(_DatagramSocket):
     __slots__ = ()
 
     async def send(self, data: Data, address: tuple[Any, ...]) -> None:
-        """Send a datagram. Nobody tells whether it arrives.
+        """Send a datagram, after those of the tasks that came before. Nobody tells whether it arrives.
 
         Args:
             data: What to send; may be empty.
@@ -77,11 +93,21 @@ class UDPEndpoint(_DatagramSocket):
         Raises:
             OSError: It is too large (``EMSGSIZE``), or there is no way to get there.
             socket.gaierror: The host could not be resolved.
-            ResourceBusy, ResourceClosed: As for `AsyncSocket.sendto`.
+            ResourceBusy: A task sends on the `socket` itself.
+            ResourceClosed: As for `AsyncSocket.sendto`.
 
         Checkpoint: always. If it raises `CancelledError`, nothing was sent.
         """
-        await self.socket.sendto(data, address)
+        if self._is_sending:
+            await self._wait_for_turn()
+        self._is_sending = True
+        try:
+            await self.socket.sendto(data, address)
+        finally:
+            if self._turns:
+                unpark(self._turns)
+            else:
+                self._is_sending = False
 
     async def receive(self) -> tuple[bytes, Any]:
         """Wait for a datagram, and return it with the address that it came from.
@@ -103,7 +129,8 @@ class UDPEndpoint(_DatagramSocket):
 class UDPConnection(_DatagramSocket):
     """A UDP socket that exchanges datagrams with one other side. Made by `connect_udp`.
 
-    ``async for data in connection`` receives for ever. One task may receive while another one sends.
+    ``async for data in connection`` receives for ever. One task may receive while any number of
+    others send.
 
     Attributes:
         socket: The `AsyncSocket`.
@@ -117,7 +144,7 @@ class UDPConnection(_DatagramSocket):
         return self.socket.getpeername()
 
     async def send(self, data: Data) -> None:
-        """Send a datagram. Nobody tells whether it arrives.
+        """Send a datagram, after those of the tasks that came before. Nobody tells whether it arrives.
 
         Args:
             data: What to send; may be empty.
@@ -126,11 +153,21 @@ class UDPConnection(_DatagramSocket):
             ConnectionRefusedError: An earlier one was refused: nobody listens there. This one was
                 not sent; the next one may be.
             OSError: It is too large (``EMSGSIZE``), or there is no way to get there.
-            ResourceBusy, ResourceClosed: As for `AsyncSocket.send_some`.
+            ResourceBusy: A task sends on the `socket` itself.
+            ResourceClosed: As for `AsyncSocket.send_some`.
 
         Checkpoint: always. If it raises `CancelledError`, nothing was sent.
         """
-        await self.socket.send_some(data)
+        if self._is_sending:
+            await self._wait_for_turn()
+        self._is_sending = True
+        try:
+            await self.socket.send_some(data)
+        finally:
+            if self._turns:
+                unpark(self._turns)
+            else:
+                self._is_sending = False
 
     async def receive(self) -> bytes:
         """Wait for a datagram from the other side; others are not let through.
