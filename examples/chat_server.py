@@ -76,6 +76,9 @@ class Room:
     async def listen(self, name: str, lines: giambio.TextStream, pool: giambio.Pool) -> None:
         async for line in lines.lines():
             self.tell_others(name, f"{name}: {line}")
+            await (
+                giambio.checkpoint()
+            )  # many lines may have come at once; let the others take this one
         pool.cancel("the client has left")
 
 

@@ -193,6 +193,27 @@ def test_nobody_in_the_chat_waits_for_one_who_does_not_read():
     giambio.run(main)
 
 
+def test_who_reads_stays_in_the_chat_however_much_is_pasted_at_once():
+    lines = [f"Talker: {number}" for number in range(1000)]
+
+    async def main():
+        async with giambio.create_pool() as pool:
+            await pool.start(giambio.serve_tcp, load("chat_server").Room().visit, 8000)
+            async with (
+                giambio.TextStream(await giambio.connect_tcp("localhost", 8000)) as reader,
+                giambio.TextStream(await giambio.connect_tcp("localhost", 8000)) as talker,
+            ):
+                await reader.send_all("Reader\n")
+                assert await reader.receive_line() == "Your name?"
+                await talker.send_all("Talker\n")
+                assert await reader.receive_line() == "* Talker has come"
+                await talker.send_all("".join(f"{number}\n" for number in range(1000)))
+                assert [await reader.receive_line() for _ in lines] == lines
+            pool.cancel()
+
+    simulate(main)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
 def test_the_chat_server_ends_while_some_are_there():
     with program("chat_server") as port:
