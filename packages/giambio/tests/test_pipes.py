@@ -454,6 +454,24 @@ class TestStandardStreams:
         os.close(read_fd)
         os.close(write_fd)
 
+    def test_closed_while_in_use_it_does_not_say_that_the_descriptor_was(self, run):
+        read_fd, write_fd = os.pipe()
+
+        async def main():
+            stream = StandardInput(read_fd)
+            async with giambio.create_pool() as pool:
+                pool.spawn(receive, stream)
+                await wait_all_tasks_blocked()
+                stream.close()
+
+        async def receive(stream):
+            with pytest.raises(ResourceClosed, match="^<StandardInput .* was closed while in use$"):
+                await stream.receive()
+
+        run(main)
+        os.close(read_fd)  # which is open indeed
+        os.close(write_fd)
+
     def test_waiting_for_a_terminal_can_be_cancelled(self, run, terminal):
         master, slave = terminal
 

@@ -161,6 +161,8 @@ class _Standard(ClosedAtOnce):
             await wait(self._fd)
         except PermissionError:  # a file; so says epoll
             return False
+        except ResourceClosed:  # which speaks of the descriptor, and that one is still open
+            raise ResourceClosed(f"{self!r} was closed while in use") from None
         self._check_open()
         return True
 
