@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import select
+import sys
 import threading
 
 import pytest
@@ -20,6 +22,7 @@ from giambio_kernel import (
     TaskCancelled,
     TaskState,
     VirtualClock,
+    add_siblings,
     checkpoint,
     current_scheduler,
     current_task,
@@ -103,6 +106,24 @@ def test_a_failing_task_outside_of_pools_cancels_the_run_which_raises_its_error(
     with pytest.raises(KeyError, match="mine"):
         run(main)
     assert events == ["main cleaned up"]
+
+
+class NoDescriptor:
+    """Finds no module, because no descriptor is left to read it."""
+
+    def find_spec(self, name, path=None, target=None):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), name)
+
+
+def test_no_error_is_lost_where_no_descriptor_is_left(monkeypatch):
+    # To show the second one in full a module is imported, which many programs had not needed before.
+    first, second = ValueError("first"), ValueError("second")
+    with monkeypatch.context() as exhausted:
+        exhausted.delitem(sys.modules, "traceback", raising=False)
+        exhausted.setattr(sys, "meta_path", [NoDescriptor()])
+        add_siblings(first, [second])
+    assert siblings(first) == (second,)
+    assert first.__notes__ == ["beside it happened:\n  ValueError('second')"]
 
 
 def test_of_several_errors_the_first_is_raised_and_the_others_are_its_siblings(run):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pytest
 
@@ -239,6 +240,12 @@ class TestExponential:
         backoff = exponential(1, factor=3, maximum=20, jitter=0)
         assert [backoff(n) for n in range(1, 6)] == [1, 3, 9, 20, 20]
         assert exponential(1, maximum=20, jitter=0)(10_000) == 20  # where a float overflows
+
+    def test_after_it_was_made_it_imports_nothing(self, monkeypatch):
+        # Perhaps what failed is that no descriptor is left, and then no module can be read.
+        backoff = exponential(10)
+        monkeypatch.setitem(sys.modules, "random", None)
+        assert 5 <= backoff(1) <= 10
 
     def test_chance_takes_away_as_much_as_it_may(self):
         backoff = exponential(10, jitter=0.25)

@@ -9,6 +9,8 @@ import math
 import os
 import signal
 import socket as stdlib
+import subprocess
+import sys
 import threading
 from functools import partial
 
@@ -373,6 +375,40 @@ def test_running_out_of_descriptors_is_survived(run, caplog):
     messages = [record.message for record in caplog.records]
     assert messages == [told] * len(messages)
     assert 2 <= len(messages) <= 1 + seconds / 60
+
+
+STARTED = """
+import ssl, sys
+import giambio
+
+
+async def main():
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    async with giambio.create_pool() as pool:
+        before = "logging" in sys.modules, "giambio._tls.stream" in sys.modules
+        await pool.start(serve, context)
+        print(*before, "logging" in sys.modules, "giambio._tls.stream" in sys.modules)
+        pool.cancel()
+
+
+async def serve(context, *, task_status):
+    await giambio.serve_tcp(handle, 0, host="127.0.0.1", tls=context, task_status=task_status)
+
+
+async def handle(stream):
+    pass
+
+
+giambio.run(main)
+"""
+
+
+def test_what_a_server_needs_to_go_on_without_descriptors_it_has_read_before():
+    # A program of its own, which has not imported `logging`: to warn, the server had to read a file.
+    done = subprocess.run(
+        [sys.executable, "-c", STARTED], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False False True True\n"
 
 
 # Errors

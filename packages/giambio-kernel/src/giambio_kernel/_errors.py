@@ -117,17 +117,27 @@ def add_siblings(error: BaseException, others: Iterable[BaseException]) -> None:
         return
     # An error may refuse assignments, as a frozen dataclass does, and must not be lost by that.
     object.__setattr__(error, _SIBLINGS, (*known, *new))
-    import traceback  # only when things go wrong: it is slow to import
-
     shown = new[: max(0, _SHOWN - len(known))]
     for other in shown:
-        try:
-            text = "".join(traceback.format_exception(other)).rstrip()
-        except Exception:
-            text = f"{type(other).__name__}, which cannot be printed"
-        add_note(error, "beside it happened:\n  " + text.replace("\n", "\n  "))
+        add_note(error, "beside it happened:\n  " + format_error(other).replace("\n", "\n  "))
     if len(new) > len(shown):
         add_note(error, f"and {len(new) - len(shown)} more errors; see giambio.siblings()")
+
+
+def format_error(error: BaseException) -> str:
+    """Return the traceback of an error as text, or what can be said of one without it.
+
+    Where no descriptor is left, the module that makes tracebacks cannot be read. Much fails then, and
+    what is told of it must not be lost for that.
+    """
+    try:
+        import traceback  # only when things go wrong: it is slow to import
+    except (OSError, ImportError):
+        return repr(error)
+    try:
+        return "".join(traceback.format_exception(error)).rstrip()
+    except Exception:
+        return f"{type(error).__name__}, which cannot be printed"
 
 
 def siblings(error: BaseException) -> tuple[BaseException, ...]:

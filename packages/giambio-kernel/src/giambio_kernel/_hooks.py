@@ -10,6 +10,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from ._errors import format_error
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -44,16 +46,15 @@ class Hooks:
                 continue
             try:
                 method(*args)
-            except Exception:
+            except Exception as error:
                 if debugger in self.debuggers:  # it may have gone by itself
                     self.debuggers.remove(debugger)
-                import traceback  # only when things go wrong: it is slow to import
-
                 print(
                     f"giambio: {debugger!r} failed in {event} and was removed; the program goes on",
+                    format_error(error),
+                    sep="\n",
                     file=sys.stderr,
                 )
-                traceback.print_exc()
 
     def on_start(self) -> None:
         """The loop has started."""

@@ -44,12 +44,13 @@ class exponential:  # noqa: N801
     Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
 
-    __slots__ = ("factor", "first", "jitter", "maximum")
+    __slots__ = ("_random", "factor", "first", "jitter", "maximum")
 
     first: float
     factor: float
     maximum: float
     jitter: float
+    _random: Callable[[], float]
 
     def __init__(
         self,
@@ -70,6 +71,10 @@ class exponential:  # noqa: N801
         self.factor = factor
         self.maximum = maximum
         self.jitter = jitter
+        # Slow to import, but not left for later: what failed may be that no descriptor is left.
+        from random import random
+
+        self._random = random
 
     def __repr__(self) -> str:
         return (
@@ -84,9 +89,7 @@ class exponential:  # noqa: N801
         except OverflowError:
             wait = self.maximum
         if self.jitter:
-            from random import random
-
-            wait *= 1 - self.jitter * random()
+            wait *= 1 - self.jitter * self._random()
         return wait
 
 

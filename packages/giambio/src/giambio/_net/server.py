@@ -244,6 +244,7 @@ class Server:
     async def _serve(self, task_status: TaskStatus[Server] | None) -> None:
         try:
             self._check()
+            self._get_ready()
             async with create_pool() as self._clients:
                 with self._accepting:
                     async with create_pool() as acceptors:
@@ -288,6 +289,12 @@ class Server:
             raise ValueError(
                 f"tls_handshake_timeout must be at least 0, not {self._handshake_timeout!r}"
             )
+
+    def _get_ready(self) -> None:
+        """Import what is needed later, perhaps when there is no descriptor left to read it from."""
+        logger()
+        if self._tls is not None:
+            import giambio._tls.stream  # noqa: F401
 
     async def _accept_from(self, listener: AsyncSocket) -> None:
         warn_at = -inf
