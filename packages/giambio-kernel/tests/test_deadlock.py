@@ -256,6 +256,18 @@ def test_the_tree_shows_states_and_how_long_a_wait_has_lasted(run):
     run(main)
 
 
+def test_durations_have_no_exponents(run):
+    async def main():
+        sleepers = [spawn_task(sleep(seconds)) for seconds in (0.00001, 0.9999, 100_000)]
+        await checkpoint()  # the clock stands still meanwhile
+        waits = [child.waiting_on for child in current_scheduler().snapshot().tasks[1:]]
+        for sleeper in sleepers:
+            sleeper.cancel()
+        return waits
+
+    assert run(main) == [f"the end of its sleep in {text}" for text in ("10 µs", "1 s", "100000 s")]
+
+
 def test_a_snapshot_tells_all_there_is(run):
     async def main():
         spawn_task(sleep, 5, name="sleeper")

@@ -412,6 +412,7 @@ def test_a_file_that_cannot_take_all_characters_gets_others():
     ("seconds", "text"),
     [
         (0.0000123, "12 µs"),
+        (0.9996, "1 s"),  # not 1e+03 ms
         (0.0123, "12.3 ms"),
         (3.21, "3.21 s"),
         (250, "4 min 10 s"),

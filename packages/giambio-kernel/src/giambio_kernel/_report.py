@@ -194,15 +194,22 @@ def _format(task: TaskSnapshot, now: float, first: str) -> str:
         if not all(repr(holder) in task.waiting_on for holder in task.held_by):
             words.append("held by " + ", ".join(map(repr, task.held_by)))
         if task.waiting_since is not None and now - task.waiting_since >= 0.001:
-            words.append(f"for {now - task.waiting_since:.3g} s")
+            words.append(f"for {_seconds(now - task.waiting_since)}")
     if task.where is not None:
         words.append(task.where)
     return f"{first}{task.name}: {', '.join(words)}"
 
 
+def _seconds(seconds: float) -> str:
+    """Return a duration without an exponent, which nobody reads at a glance."""
+    if seconds < 0.001:
+        return f"{seconds * 1e6:.0f} µs"
+    return f"{seconds:.3g} s" if seconds < 999.5 else f"{seconds:.0f} s"
+
+
 def _in_words(task: Task[Any], waited_on: object) -> str:
     if isinstance(waited_on, Sleep):
-        return f"the end of its sleep in {waited_on.until - task.scheduler.clock():.3g} s"
+        return f"the end of its sleep in {_seconds(waited_on.until - task.scheduler.clock())}"
     if isinstance(waited_on, IOHandle):
         verb = "read from" if waited_on.reader is task else "write to"
         return f"descriptor {waited_on.fd} to {verb}"

@@ -282,7 +282,7 @@ def format_seconds(seconds: float) -> str:
     """Return a duration as a person would say it: ``3.2 s``, ``4 min 10 s``, ``2 h 5 min``."""
     if seconds < 0.001:
         return f"{seconds * 1e6:.0f} µs"
-    if seconds < 1.0:
+    if seconds < 0.9995:  # what is rounded to 1000 ms has an exponent
         return f"{seconds * 1e3:.3g} ms"
     if seconds < 100.0:
         return f"{seconds:.3g} s"
