@@ -45,7 +45,8 @@ async def run_in_process(
     """Call a function in a worker process and wait for it.
 
     Cancelling kills the worker, whatever the function does. Worker processes stay for the next
-    call, with all that the functions have left in them, and end with the run.
+    call, with all that the functions have left in them, and end with the run. If a signal such as
+    ``SIGTERM`` kills the program, they end when the call that they are at has.
 
     Args:
         func: A plain function that the worker can import: it stands in a module, not inside of
