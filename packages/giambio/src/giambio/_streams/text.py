@@ -178,8 +178,12 @@ class TextStream(StreamWrapper):
             data = await self.stream.receive()
             text = self._decode(data)
             if text:
-                self._text = self._text[self._pos :] + text
-                self._pos = 0
+                # To a string that nobody else has, Python adds in place; otherwise a long line would
+                # be copied with every piece of it that comes.
+                longer = self._text[self._pos :]
+                self._text = ""
+                longer += text
+                self._text, self._pos = longer, 0
                 return True
             if not data:
                 return False
