@@ -104,6 +104,8 @@ class TestRun:
             (["-m"], "no program is given"),
             (["-m", "-x"], "expected a program, not -x"),
             (["missing.py"], "there is no file 'missing.py'"),
+            (["-m", "missing"], "there is no module 'missing'"),
+            (["-m", "missing.part"], "there is no module 'missing.part'"),
         ],
     )
     def test_a_program_that_is_not_there(self, words, message, capsys):

@@ -205,6 +205,34 @@ def test_one_of_several_listeners_can_be_closed(run):
     run(main)
 
 
+def test_one_that_was_closed_before_does_not_keep_the_others_from_serving(run):
+    async def main():
+        listeners = [
+            *await giambio.open_tcp_listeners(0, host="127.0.0.1"),
+            *await giambio.open_tcp_listeners(0, host="127.0.0.1"),
+        ]
+        listeners[0].close()
+        async with giambio.create_pool() as pool:
+            server = await pool.start(giambio.serve_listeners, echo, listeners)
+            assert await ask(server) == b"hello"
+            server.close()
+
+    run(main)
+
+
+def test_in_a_tree_of_tasks_one_sees_what_a_server_waits_for(run):
+    async def main():
+        async with giambio.create_pool() as pool:
+            server = await pool.start(giambio.serve_tcp, echo, 0, host="127.0.0.1")
+            waiting = pool.spawn(server.shutdown_on, signal.SIGTERM)
+            await settled()
+            names = {task.name for task in waiting.scheduler.tasks()}
+            assert names >= {f"accept on {server.addresses[0]}", "shutdown_on"}
+            server.close()
+
+    run(main)
+
+
 def test_a_listener_that_fails_ends_the_server(run, monkeypatch):
     async def broken(self):
         raise OSError(errno.EINVAL, "it broke")

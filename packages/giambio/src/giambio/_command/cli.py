@@ -130,6 +130,8 @@ def _run(args: Namespace) -> int:
     name, *program = what
     if not is_module and not os.path.exists(name):
         return _complain(f"there is no file {name!r}")
+    if is_module and not _is_there(name):
+        return _complain(f"there is no module {name!r}")
     ours, theirs = program, []
     if "--" in program:
         position = program.index("--")
@@ -145,6 +147,16 @@ def _run(args: Namespace) -> int:
             sys.path[0] = os.path.dirname(path)
             runpy.run_path(path, run_name="__main__")
     return 0
+
+
+def _is_there(module: str) -> bool:
+    from importlib.util import find_spec
+
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError as error:
+        # A package around it is missing; otherwise something that one of these needs, as will be shown.
+        return not f"{module}.".startswith(f"{error.name}.")
 
 
 def _complain(text: str) -> int:

@@ -236,7 +236,7 @@ class Server:
                 self.close()
 
             async with create_pool() as pool:
-                pool.service(obey)
+                pool.service(obey).name = "shutdown_on"
                 await self._ended.wait()
 
     # Serving
@@ -249,7 +249,9 @@ class Server:
                 with self._accepting:
                     async with create_pool() as acceptors:
                         for listener in self.listeners:
-                            acceptors.spawn(self._accept_from, listener)
+                            task = acceptors.spawn(self._accept_from, listener)
+                            if not listener.closed:  # then it will say so itself
+                                task.name = f"accept on {listener.getsockname()}"
                         if task_status is not None:
                             task_status.started(self)
                 self.stop_accepting()
