@@ -211,6 +211,7 @@ def test_running_what_was_not_started_is_a_clear_error():
     ("wrong", "message"),
     [
         (3, "expected an async function, not 3"),
+        ([nothing], r"; a \* before it passes what is in it"),  # so in gather([f, g])
         (lambda: None, "is not an async function: calling it gave None"),
         (nothing(), "was called already"),
     ],

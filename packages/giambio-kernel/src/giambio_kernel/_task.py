@@ -536,7 +536,8 @@ def as_coroutine(
             raise started_before(fn)
         return fn
     if not callable(fn):
-        raise TypeError(f"expected an async function, not {fn!r}")
+        hint = "; a * before it passes what is in it" if isinstance(fn, list | tuple) else ""
+        raise TypeError(f"expected an async function, not {fn!r}{hint}")
     coro = fn(*args, **(kwargs or {}))
     if isinstance(coro, CoroutineType):
         return coro
