@@ -43,7 +43,7 @@ PRINTED = {
     """,
     "how-to/producer-consumer 1": "0\n1\n2",
     "how-to/read-and-write-files 1": "draft.txt 20",
-    "how-to/read-lines-and-frames 3": "",
+    "how-to/read-lines-and-frames 4": "",
     "how-to/run-tasks 1": "2 4\n6\n8\n10\n12\n14\n16",
     "how-to/run-tasks 2": "42\n8",
     "how-to/run-tasks 3": "",
@@ -190,6 +190,20 @@ def test_reading_lines():
             return await giambio.BufferedStream(client).receive_exactly(12)
 
     assert run(main) == b"HELLO\nTHERE\n"
+
+
+def test_reading_on_behind_a_line_that_is_too_long():
+    next_line = function("how-to/read-lines-and-frames", "next_line")
+
+    async def main():
+        client, server = memory_stream_pair()
+        await client.send_all(b"x" * 25 + b"\nshort\n")
+        await client.send_eof()
+        text = giambio.TextStream(server, limit=10)
+        lines = [await next_line(text) for _ in range(5)]
+        assert lines == ["x" * 10, "x" * 10, "x" * 5, "short", None]
+
+    giambio.run(main)
 
 
 def test_reading_on_after_a_timeout():
