@@ -184,6 +184,19 @@ class TestLines:
 
         run(main)
 
+    @pytest.mark.parametrize(("cls", "made_of"), [(BufferedStream, str.encode), (TextStream, str)])
+    def test_a_line_can_be_received_alone(self, run, stream_of, cls, made_of):
+        async def main():
+            async with await stream_of(b"first\r\n\nlast", cls) as stream:
+                assert await stream.receive_line() == made_of("first")
+                assert await stream.receive_line(keep=True) == made_of("\n")
+                assert await stream.receive_line() == made_of("last")
+                assert await stream.receive_line() is None
+                with pytest.raises(ValueError, match="limit must be at least 0"):
+                    await stream.receive_line(limit=-1)
+
+        run(main)
+
     @pytest.mark.parametrize("cls", [BufferedStream, TextStream])
     def test_limits(self, run, stream_of, cls):
         async def main():
@@ -373,18 +386,6 @@ class TestText:
                 assert encoding in repr(left)
                 left.close()
                 assert await right.receive() == ""
-
-        run(main)
-
-    def test_a_line_can_be_received_alone(self, run, stream_of):
-        async def main():
-            async with await stream_of(b"first\r\n\nlast", TextStream) as stream:
-                assert await stream.receive_line() == "first"
-                assert await stream.receive_line(keep=True) == "\n"
-                assert await stream.receive_line() == "last"
-                assert await stream.receive_line() is None
-                with pytest.raises(ValueError, match="limit must be at least 0"):
-                    await stream.receive_line(limit=-1)
 
         run(main)
 

@@ -268,9 +268,24 @@ class BufferedStream(StreamWrapper):
         """
         if limit is not None and limit < 0:
             raise ValueError(f"limit must be at least 0, not {limit!r}")
-        return Lines(partial(self._receive_line, limit, keep))
+        return Lines(partial(self.receive_line, limit=limit, keep=keep))
 
-    async def _receive_line(self, limit: int | None, keep: bool) -> bytes | None:
+    async def receive_line(self, *, limit: int | None = None, keep: bool = False) -> bytes | None:
+        """Wait for a line, and return it; ``None`` if the stream has ended. See `lines`.
+
+        Args:
+            limit: At most how long it may be, in bytes; by default the `limit` of the stream.
+            keep: Whether it has its end on.
+
+        Raises:
+            ValueError: *limit* is negative.
+            DelimiterNotFound: The line is longer. It stays in the buffer.
+            ResourceBusy, ResourceClosed, OSError: As the stream below.
+
+        Checkpoint: always. If it raises, nothing was taken.
+        """
+        if limit is not None and limit < 0:
+            raise ValueError(f"limit must be at least 0, not {limit!r}")
         self._start()
         try:
             size = await self._find(b"\n", self.limit if limit is None else limit)
