@@ -400,7 +400,8 @@ class Loop:
             self._end_in_scope(task)
         if task._interrupt is not None:
             self._root.fail(task._interrupt)  # it ended without another checkpoint
-        del home._tasks[task]  # type: ignore[union-attr]
+        tasks: dict[Task[Any], None] = home._tasks  # type: ignore[assignment]
+        del tasks[task]
         if task._armed != INFINITY:
             self._timers.disarm(task)
         watchers = task._watchers
@@ -414,7 +415,7 @@ class Loop:
                     watcher(task)
         if self._hooks is not None:
             self._tell_end(self._hooks, task)
-        if task.wake_error is not None or not home._tasks or home.watchful:
+        if task.wake_error is not None or not tasks or home.watchful:
             home.on_task_done(task, task.wake_error)
 
     @staticmethod

@@ -465,10 +465,11 @@ class AsyncScheduler(Loop):
         task._due = task._armed = INFINITY
         task._name = name
         task.undo_wait = task._interrupt = task.wake_error = task.wake_value = task._watchers = None
-        if scope._tasks is None:
+        tasks = scope._tasks
+        if tasks is None:
             scope._tasks = {task: None}
         else:
-            scope._tasks[task] = None
+            tasks[task] = None
         self.ready.append(task)
         if self._hooks is not None:
             self._hooks.on_task_spawn(task)

@@ -536,8 +536,7 @@ def as_coroutine(
             raise started_before(fn)
         return fn
     if not callable(fn):
-        hint = "; a * before it passes what is in it" if isinstance(fn, list | tuple) else ""
-        raise TypeError(f"expected an async function, not {fn!r}{hint}")
+        raise not_async(fn, None)
     coro = fn(*args, **(kwargs or {}))
     if isinstance(coro, CoroutineType):
         return coro
@@ -553,7 +552,10 @@ def started_before(coro: Coroutine[Any, Any, Any]) -> RuntimeError:
 
 
 def not_async(fn: Any, made: Any) -> TypeError:
-    """Return the error to raise for a function that gave *made*, which is no coroutine."""
+    """Return the error to raise for what is no function, or gave *made*, which is no coroutine."""
+    if not callable(fn):
+        hint = "; a * before it passes what is in it" if isinstance(fn, list | tuple) else ""
+        return TypeError(f"expected an async function, not {fn!r}{hint}")
     name = getattr(fn, "__qualname__", repr(fn))
     if hasattr(made, "__aiter__"):
         return TypeError(f"{name} is an async generator function: iterate it in an async function")

@@ -216,10 +216,15 @@ class Pool(CancelScope):
             limit = self._limit
         except AttributeError:
             self._refuse_to_spawn(func)
-        if func.__class__ is CoroutineType or not callable(func):
+        if func.__class__ is CoroutineType:
             coro = as_coroutine(func, args, kwargs)
         else:
-            coro = func(*args, **kwargs)
+            try:
+                coro = func(*args, **kwargs)
+            except TypeError:
+                if callable(func):  # asked only now: it is a fiftieth of the cost of a short task
+                    raise
+                raise not_async(func, None) from None
             if coro.__class__ is not CoroutineType:
                 raise not_async(func, coro)
         if limit is None:
