@@ -49,7 +49,8 @@ class TextStream(StreamWrapper):
     encoding: str
     errors: str
     limit: int
-    # Invariant: decoded and not received yet is `_text` from `_pos` on.
+    # Invariant: decoded and not received yet is `_text` from `_pos` on, and while a line is waited for
+    # what has come meanwhile.
     _text: str
     _pos: int
     # The task that is in a reading operation.
@@ -101,7 +102,7 @@ class TextStream(StreamWrapper):
         self._start()
         try:
             if self._pos == len(self._text):
-                await self._fill()
+                self._text, self._pos = await self._receive_piece(), 0
             elif checkpoint_due():
                 await checkpoint()
             return self._take(max_chars)
@@ -161,32 +162,44 @@ class TextStream(StreamWrapper):
         """Wait for a line feed, and return how much is before it; ``None`` if the stream ended."""
         if checkpoint_due():
             await checkpoint()
-        scanned = 0
-        while True:
-            at = self._text.find("\n", self._pos + scanned)
-            scanned = (at if at >= 0 else len(self._text)) - self._pos
-            if scanned > limit:
-                raise DelimiterNotFound(f"a line does not end within {limit} characters")
-            if at >= 0:
-                return scanned
-            if not await self._fill():
-                return None
+        at = self._text.find("\n", self._pos)
+        if at < 0:
+            size, has_ended = await self._gather(limit)
+        else:
+            size, has_ended = at - self._pos, False
+        if size > limit:
+            raise DelimiterNotFound(f"a line does not end within {limit} characters")
+        return None if has_ended else size
 
-    async def _fill(self) -> bool:
-        """Wait until there is more text, and say whether there is; otherwise the stream has ended."""
+    async def _gather(self, limit: int) -> tuple[int, bool]:
+        """Wait for more until it has a line feed, and return how much is before, or is there.
+
+        Ends earlier if that is more than *limit*, or the stream has ended; the flag tells the latter.
+        """
+        # Put together in the end, or a long line would be copied with every piece of it that comes.
+        pieces = [self._text[self._pos :]]
+        size = len(pieces[0])
+        try:
+            while size <= limit:
+                piece = await self._receive_piece()
+                if not piece:
+                    return size, True
+                pieces.append(piece)
+                at = piece.find("\n")
+                if at >= 0:
+                    return size + at, False
+                size += len(piece)
+            return size, False
+        finally:
+            self._text, self._pos = "".join(pieces), 0
+
+    async def _receive_piece(self) -> str:
+        """Wait until there is more text, and return it; ``""`` if the stream has ended."""
         while True:
             data = await self.stream.receive()
             text = self._decode(data)
-            if text:
-                # To a string that nobody else has, Python adds in place; otherwise a long line would
-                # be copied with every piece of it that comes.
-                longer = self._text[self._pos :]
-                self._text = ""
-                longer += text
-                self._text, self._pos = longer, 0
-                return True
-            if not data:
-                return False
+            if text or not data:
+                return text
 
     def _decode(self, data: bytes) -> str:
         decoder = self._decoder
