@@ -17,6 +17,26 @@ def no_number(name: str, value: object) -> TypeError:
     return TypeError(f"{name} must be a number, not {value!r}; math.inf sets no limit")
 
 
+def check_seconds(name: str, seconds: float) -> None:
+    """Raise an error unless *seconds* is a length of time; infinity is one."""
+    try:
+        if seconds >= 0.0:
+            return
+    except TypeError:
+        raise no_number(name, seconds) from None
+    raise ValueError(f"{name} must be at least 0, not {seconds!r}")
+
+
+def check_moment(name: str, moment: float) -> None:
+    """Raise an error unless *moment* is a time of the clock; an infinite one is."""
+    try:
+        if moment <= INFINITY:
+            return
+    except TypeError:
+        raise no_number(name, moment) from None
+    raise ValueError(f"{name} must be a number, not nan")
+
+
 def check_finite(name: str, value: float) -> None:
     """Raise an error unless *value* is a finite number of at least zero."""
     try:

@@ -14,7 +14,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from ._asyncgens import AsyncGenerators
-from ._clock import INFINITY, no_number
+from ._clock import INFINITY, check_seconds
 from ._current import NOWHERE, running
 from ._hooks import Hooks, is_debugger
 from ._interrupt import InterruptHandler, put_back_after_fork
@@ -392,11 +392,8 @@ class AsyncScheduler(Loop):
             ValueError: *delay* is negative or not a number.
             RuntimeError: The scope or the loop is not open, or this is another thread.
         """
-        try:
-            if delay is not None and not delay >= 0.0:
-                raise ValueError(f"delay must be at least 0, not {delay!r}")
-        except TypeError:
-            raise no_number("delay", delay) from None
+        if delay is not None:
+            check_seconds("delay", delay)
         task: Task[T] = self.adopt(as_coroutine(fn, args), scope or self._root, context, name)
         if shield:
             task._own_scope().shield = True

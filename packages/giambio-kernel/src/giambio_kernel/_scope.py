@@ -18,7 +18,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
-from ._clock import INFINITY, no_number
+from ._clock import INFINITY, check_moment, check_seconds, no_number
 from ._current import NOWHERE, current_task, get_running
 from ._errors import CancelledError
 
@@ -92,16 +92,10 @@ class CancelScope:
     def __init__(
         self, *, seconds: float | None = None, deadline: float = INFINITY, shield: bool = False
     ) -> None:
-        try:
-            if seconds is not None and not seconds >= 0.0:
-                raise ValueError(f"seconds must be at least 0, not {seconds!r}")
-        except TypeError:
-            raise no_number("seconds", seconds) from None
-        try:
-            if not deadline <= INFINITY:
-                raise ValueError("deadline must be a number, not nan")
-        except TypeError:
-            raise no_number("deadline", deadline) from None
+        if seconds is not None:
+            check_seconds("seconds", seconds)
+        if deadline is not INFINITY:
+            check_moment("deadline", deadline)
         self._seconds = seconds
         self._deadline = deadline
         self._shield = shield
@@ -257,11 +251,7 @@ class CancelScope:
 
     @deadline.setter
     def deadline(self, deadline: float) -> None:
-        try:
-            if not deadline <= INFINITY:
-                raise ValueError("deadline must be a number, not nan")
-        except TypeError:
-            raise no_number("deadline", deadline) from None
+        check_moment("deadline", deadline)
         if self._task is not None:
             self._task.scheduler.touch()
         self._deadline = deadline
@@ -429,7 +419,7 @@ class TimedScope(CancelScope):
 
     def __init__(self, seconds: float) -> None:
         try:
-            if not seconds >= 0.0:
+            if not seconds >= 0.0:  # `check_seconds`, without the call
                 raise ValueError(f"seconds must be at least 0, not {seconds!r}")
         except TypeError:
             raise no_number("seconds", seconds) from None
