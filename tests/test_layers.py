@@ -35,6 +35,7 @@ KERNEL = [
     "_waitqueue",
     "_task",
     "_interrupt",
+    "_tracebacks",
     "_asyncgens",
     "_hooks",
     "_report",

@@ -32,6 +32,7 @@ from ._errors import add_siblings as add_siblings
 from ._errors import siblings as siblings
 from ._hooks import Hooks as Hooks
 from ._interrupt import interrupt_free_packages as interrupt_free_packages
+from ._interrupt import package_of as package_of
 from ._io import HasFileno as HasFileno
 from ._io import IOHandle as IOHandle
 from ._loop import Policy as Policy

@@ -144,15 +144,20 @@ def _interruptible(frame: FrameType | None, step_code: frozenset[CodeType]) -> b
 
     Not so a hook, or the *abort* of a wait, that the kernel has called in the middle of something.
     """
-    if frame is None or _package(frame) in interrupt_free_packages:
+    if frame is None or package_of(frame) in interrupt_free_packages:
         return False
     caller = frame.f_back
     while caller is not None:
-        if not caller.f_code.co_flags & _SUSPENDABLE and _package(caller) == _KERNEL:
+        if not caller.f_code.co_flags & _SUSPENDABLE and package_of(caller) == _KERNEL:
             return caller.f_code in step_code
         caller = caller.f_back
     return True
 
 
-def _package(frame: FrameType) -> str:
+def package_of(frame: FrameType) -> str:
+    """Return the top-level package whose code a frame runs, as `interrupt_free_packages` has them.
+
+    Args:
+        frame: A frame of any thread or task.
+    """
     return str(frame.f_globals.get("__name__", "")).partition(".")[0]

@@ -12,9 +12,8 @@ and how a run begins and ends, is in `_scheduler`.
 
 from __future__ import annotations
 
-import sys
 from collections import deque
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol, TypeVar
 
 from ._clock import INFINITY, Clock, SystemClock
 from ._current import NOWHERE
@@ -33,7 +32,8 @@ from ._task import (
     started_before,
 )
 from ._timers import Timers
-from .traps import AGAIN, PARKED, abort_sleep, trap_code
+from ._tracebacks import asyncio_misses_its_loop, forget_loop, was_resumed
+from .traps import AGAIN, PARKED, abort_sleep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,8 +145,7 @@ class Loop:
                 "it: after os.fork() the child must exec or os._exit, or use a loop of its own"
             )
         if self._break_off:
-            self._break_off = False  # for whoever goes on all the same, or closes the loop
-            raise KeyboardInterrupt
+            self._leave_at_once()
         now = self._now()
         took = now - self._looked_at
         self._looked_at = now
@@ -183,8 +182,7 @@ class Loop:
         self._poll(0.0 if inbox.calls else None if wait == INFINITY else wait)
         inbox.disarm()
         if self._break_off:
-            self._break_off = False  # for whoever goes on all the same, or closes the loop
-            raise KeyboardInterrupt
+            self._leave_at_once()
         self._looked_at = now = self._now()
         if inbox.calls:
             inbox.run_calls(self._root.fail)
@@ -194,6 +192,10 @@ class Loop:
             # Nobody waited for I/O, so that was a sleep. The look that belongs to this pass comes
             # now, where a debugger expects it: after the sleepers, before the steps.
             self._poll(0.0, tell=True)
+
+    def _leave_at_once(self) -> NoReturn:
+        self._break_off = False  # for whoever goes on all the same, or closes the loop
+        raise KeyboardInterrupt
 
     def _use_standstill(self, deadline: float) -> bool:
         """Every task is blocked: wake who waits for that, or let a virtual clock jump."""
@@ -438,25 +440,17 @@ class Loop:
             )
             stray.__cause__ = raised
             raised = stray
-        elif task._step is begin and _was_resumed(raised):
+        elif task._step is begin and was_resumed(raised):
             # In its first step: somebody else has made that.
             raised = started_before(task.coro)
         task._step = ended_failed
         task.wake_error = raised
-        # The frames of the loop are of no interest to whoever reads the traceback.
-        frames = raised.__traceback__
-        while frames is not None and frames.tb_frame.f_code in _LOOP_CODE:
-            if frames.tb_frame.f_code is begin.__code__:
-                frames.tb_frame.clear()  # the others lead to it, and it to the task and the error
-            frames = frames.tb_next
-        raised.with_traceback(frames)  # an assignment may be refused, as a frozen dataclass does
-        while frames is not None:
-            if frames.tb_frame.f_code in trap_code:
-                try:
-                    frames.tb_frame.clear()  # it knows the task, too
-                except RuntimeError:
-                    pass  # it has caught the error, which came here all the same, and goes on
-            frames = frames.tb_next
+        forget_loop(raised, self.step_code)
+        self._add_place(task, raised)
+
+    @staticmethod
+    def _add_place(task: Task[Any], raised: BaseException) -> None:
+        """Note in an error where it comes from, unless that was done."""
         note = "in task: "
         try:
             if any(str(known).startswith(note) for known in getattr(raised, "__notes__", ())):
@@ -464,7 +458,7 @@ class Loop:
         except Exception:
             return  # an error with notes of its own kind
         add_note(raised, note + task._path())
-        if _asyncio_misses_its_loop(raised):
+        if asyncio_misses_its_loop(raised):
             add_note(raised, f"under giambio: {_FOREIGN}")
 
     def _end_in_scope(self, task: Task[Any]) -> None:
@@ -499,33 +493,10 @@ def _is_of_outer_scope(raised: CancelledError, task: Task[Any]) -> bool:
     return False
 
 
-def _was_resumed(raised: BaseException) -> bool:
-    """Whether the error is of a trap that was sent no task, but ``None``, as if it were to begin."""
-    if not isinstance(raised, AttributeError):
-        return False
-    frames = raised.__traceback__
-    while frames is not None and frames.tb_next is not None:
-        frames = frames.tb_next
-    return raised.obj is None and frames is not None and frames.tb_frame.f_code in trap_code
-
-
 _FOREIGN = (
     "what belongs to another library works only under that library's own loop; asyncio's can be awaited "
     "over a bridge, giambio.hosting.await_asyncio()"
 )
 
 
-def _asyncio_misses_its_loop(raised: BaseException) -> bool:
-    """Whether the error comes out of asyncio, which was called although its loop does not run."""
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is None or asyncio._get_running_loop() is not None:
-        return False
-    frames = raised.__traceback__
-    while frames is not None and frames.tb_next is not None:
-        frames = frames.tb_next
-    module = "" if frames is None else str(frames.tb_frame.f_globals.get("__name__"))
-    return module.partition(".")[0] == "asyncio"
-
-
-_LOOP_CODE = frozenset(fn.__code__ for fn in (begin, Loop._run_steps, Loop._run_watched_steps))
-Loop.step_code = _LOOP_CODE
+Loop.step_code = frozenset(fn.__code__ for fn in (begin, Loop._run_steps, Loop._run_watched_steps))

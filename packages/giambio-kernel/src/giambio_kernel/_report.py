@@ -8,7 +8,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from ._interrupt import interrupt_free_packages
+from ._interrupt import interrupt_free_packages, package_of
 from ._io import IOHandle
 from .traps import Sleep
 
@@ -230,7 +230,7 @@ def _place(task: Task[Any]) -> str | None:
     """
     found = None
     for frame in reversed(task.stack()):
-        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        package = package_of(frame)
         if package not in interrupt_free_packages:
             code = frame.f_code
             place = f"at {code.co_filename}:{frame.f_lineno} in {code.co_qualname}"

@@ -12,6 +12,8 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from giambio_kernel import package_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
@@ -95,8 +97,3 @@ def place_in_program(frame: FrameType | None) -> str | None:
             return f"{file}:{line} in {frame.f_code.co_qualname}    {source}".rstrip()
         frame = frame.f_back
     return None
-
-
-def package_of(frame: FrameType) -> str:
-    """Return the name of the package that a frame belongs to, without those in it."""
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0]

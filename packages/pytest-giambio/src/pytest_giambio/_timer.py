@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from giambio_kernel import format_tree, interrupt_free_packages
+from giambio_kernel import format_tree, interrupt_free_packages, package_of
 
-from ._frames import package_of, place_in_program
+from ._frames import place_in_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable

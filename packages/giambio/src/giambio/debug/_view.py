@@ -23,6 +23,7 @@ from giambio_kernel import (
     TaskState,
     interrupt_free_packages,
     number_of,
+    package_of,
 )
 
 if TYPE_CHECKING:
@@ -176,12 +177,11 @@ def deadline_of(task: Task[Any]) -> float:
 def place_of(frame: FrameType) -> Place:
     """Return what is worth knowing of a frame."""
     code = frame.f_code
-    package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
     return Place(
         code.co_filename,
         frame.f_lineno or code.co_firstlineno,
         code.co_qualname,
-        package not in interrupt_free_packages,
+        package_of(frame) not in interrupt_free_packages,
     )
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from giambio_kernel import interrupt_free_packages
+from giambio_kernel import interrupt_free_packages, package_of
 
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
@@ -46,14 +46,10 @@ _STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
 
 def is_of_the_program(frame: FrameType) -> bool:
     """Whether a frame belongs to the program itself, and not to giambio or the standard library."""
-    if _package_of(frame) in interrupt_free_packages:
+    if package_of(frame) in interrupt_free_packages:
         return False
     file = frame.f_code.co_filename
     return not file.startswith(_STANDARD_LIBRARY) or "site-packages" in file
-
-
-def _package_of(frame: FrameType) -> str:
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
 
 
 def place_of_frame(frame: FrameType, line: int | None = None) -> Place:
@@ -73,7 +69,7 @@ def place_of_task(task: Task[Any]) -> Place | None:
     for frame in reversed(task.stack()):
         if is_of_the_program(frame):
             return place_of_frame(frame)._replace(called=called)
-        if _package_of(frame) in interrupt_free_packages:
+        if package_of(frame) in interrupt_free_packages:
             # What that calls in turn is nothing that the program knows of.
             called = f" -> {frame.f_code.co_qualname}"
     return None
