@@ -32,7 +32,8 @@ class _DatagramSocket(ClosedByAsyncWith):
     __slots__ = ("__weakref__", "_is_sending", "_turns", "socket")
 
     socket: AsyncSocket
-    # Whether a task sends, or was woken to be the next.
+    # Whether a task sends, or was woken to be the next. It is a lock, written out in both kinds of
+    # `send`: with a `Lock` an exchange of two datagrams takes 5 % longer, with a method for both 3 %.
     _is_sending: bool
     _turns: WaitQueue
 
