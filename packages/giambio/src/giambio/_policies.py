@@ -8,7 +8,7 @@ from typing import NamedTuple, Self
 
 from giambio_kernel import current_scheduler, sleep_until
 
-from ._numbers import check_numbers
+from ._numbers import check_numbers, check_seconds
 from ._timeouts import Timeout
 
 
@@ -52,11 +52,10 @@ class every:  # noqa: N801
     __slots__ = ("_catch_up", "_delay", "_period")
 
     def __init__(self, period: float, *, delay: float = 0.0, catch_up: bool = False) -> None:
-        check_numbers(period=period, delay=delay)
+        check_numbers(period=period)
         if not 0 < period < math.inf:
             raise ValueError(f"period must be positive and finite, not {period!r}")
-        if not delay >= 0:
-            raise ValueError(f"delay must be at least 0, not {delay!r}")
+        check_seconds("delay", delay)
         self._period = period
         self._delay = delay
         self._catch_up = catch_up
@@ -132,7 +131,5 @@ class cleanup(Timeout):  # noqa: N801
     label = "cleanup"
 
     def __init__(self, timeout: float) -> None:
-        check_numbers(timeout=timeout)
-        if not timeout >= 0:
-            raise ValueError(f"timeout must be at least 0, not {timeout!r}")
+        check_seconds("timeout", timeout)
         super().__init__(seconds=timeout, shield=True)

@@ -37,7 +37,7 @@ from giambio_kernel import (
     suspend,
 )
 
-from ._numbers import check_numbers
+from ._numbers import check_count, check_seconds
 from .exceptions import CancelledError, DeadlockError
 
 if TYPE_CHECKING:
@@ -262,9 +262,7 @@ class Pool(CancelScope):
         """
         if not self.accepts_tasks:
             self._refuse_to_spawn(func)
-        check_numbers(seconds=seconds)
-        if not seconds >= 0.0:
-            raise ValueError(f"seconds must be at least 0, not {seconds!r}")
+        check_seconds("seconds", seconds)
         coro = as_coroutine(func, args, kwargs)
         task = self._scheduler.spawn(coro, scope=self, delay=seconds)
         if self._limit is not None:
@@ -459,10 +457,8 @@ def create_pool(*, errors: Literal["first", "group"] = "first", limit: int | Non
 
 
 def check_limit(limit: int) -> None:
-    """Refuse a limit that nothing can keep: with one and a half, two tasks would run."""
-    check_numbers(limit=limit)
-    if not (limit >= 1 and (limit == INFINITY or limit % 1 == 0)):
-        raise ValueError(f"limit must be a whole number from 1, or None, not {limit!r}")
+    """Refuse a limit of tasks at a time that cannot be kept."""
+    check_count("limit", limit, 1, "None")
 
 
 class TaskStatus(Generic[T]):

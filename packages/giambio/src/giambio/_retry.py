@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from giambio_kernel import add_note, checkpoint, checkpoint_due, sleep
 
-from ._numbers import check_numbers
+from ._numbers import check_count, check_numbers, check_seconds
 from ._predicates import refuse_async
 
 if TYPE_CHECKING:
@@ -140,13 +140,11 @@ class retry:  # noqa: N801
         backoff: Backoff | None = None,
     ) -> None:
         if tries is not None:
-            check_numbers(tries=tries)
-        if tries is not None and not (tries >= 1 and (tries == math.inf or tries % 1 == 0)):
-            raise ValueError(f"tries must be a whole number from 1, or None, not {tries!r}")
+            check_count("tries", tries, 1, "None")
         if backoff is None:
             backoff = exponential()
-        elif not callable(backoff) and not backoff >= 0:
-            raise ValueError(f"backoff must be at least 0, not {backoff!r}")
+        elif not callable(backoff):
+            check_seconds("backoff", backoff)
         _check_retryable(on)
         self.tries = tries
         self._on = on

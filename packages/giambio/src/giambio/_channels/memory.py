@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 from giambio._closing import ClosedByAsyncWith, ClosedByWith
-from giambio._numbers import check_numbers
+from giambio._numbers import check_count
 from giambio._selection import Case, selecting, settle, settle_all, settle_task
 from giambio.exceptions import EndOfChannel, ResourceBroken, ResourceClosed, WouldBlock
 from giambio_kernel import (
@@ -26,8 +26,6 @@ from giambio_kernel import (
 )
 
 T = TypeVar("T")
-
-INFINITY = float("inf")
 
 
 class ChannelStatistics(NamedTuple):
@@ -408,8 +406,6 @@ def open_memory_channel(capacity: float) -> tuple[SendChannel[Any], ReceiveChann
     Raises:
         ValueError: *capacity* is negative, a fraction, or not a number.
     """
-    check_numbers(capacity=capacity)
-    if not capacity >= 0 or (capacity != INFINITY and capacity % 1):
-        raise ValueError(f"capacity must be a whole number from 0, or infinity, not {capacity!r}")
+    check_count("capacity", capacity, 0)
     channel: _Channel[Any] = _Channel(capacity)
     return SendChannel(channel), ReceiveChannel(channel)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
+from giambio._numbers import check_seconds
 from giambio._selection import Case, Selectable, SelectableForSending, Selection
 from giambio.exceptions import EndOfChannel, WouldBlock
 from giambio_kernel import add_note, checkpoint, checkpoint_due, current_scheduler
@@ -45,11 +46,7 @@ class after:  # noqa: N801
     seconds: float
 
     def __init__(self, seconds: float) -> None:
-        try:
-            if not seconds >= 0.0:
-                raise ValueError(f"seconds must be at least 0, not {seconds!r}")
-        except TypeError:
-            raise TypeError(f"seconds must be a number, not {seconds!r}") from None
+        check_seconds("seconds", seconds)
         self.seconds = seconds
 
     def __repr__(self) -> str:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, Self, TypeAlias, TypeVar
 
 from giambio._closing import ClosedByAsyncWith, ClosedByWith
-from giambio._numbers import check_numbers
+from giambio._numbers import check_count
 from giambio._selection import Case, selecting, settle, settle_all
 from giambio.exceptions import EndOfChannel, ResourceBroken, ResourceClosed, WouldBlock
 from giambio_kernel import (
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-INFINITY = float("inf")
 
 Overflow: TypeAlias = Literal["wait", "drop_oldest", "drop_newest", "error"]
 """What happens to an item that a subscriber has no room for."""
@@ -234,9 +233,7 @@ class Subscription(ClosedByWith, ClosedByAsyncWith, Generic[T]):
 
 
 def check_options(capacity: float, overflow: str) -> None:
-    check_numbers(capacity=capacity)
-    if not capacity >= 1 or (capacity != INFINITY and capacity % 1):
-        raise ValueError(f"capacity must be a whole number from 1, or infinity, not {capacity!r}")
+    check_count("capacity", capacity, 1)
     if overflow not in _POLICIES:
         raise ValueError(
             f"overflow must be one of {', '.join(map(repr, _POLICIES))}, not {overflow!r}"

@@ -12,7 +12,7 @@ import errno
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from giambio._numbers import check_numbers
+from giambio._numbers import check_numbers, check_seconds
 from giambio._pool import create_pool
 from giambio._sockets.async_socket import AsyncSocket
 from giambio._sync.event import Event
@@ -287,10 +287,7 @@ class Server:
                 "tls is a context for clients; for a server there is "
                 "ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)"
             )
-        if not self._handshake_timeout >= 0:
-            raise ValueError(
-                f"tls_handshake_timeout must be at least 0, not {self._handshake_timeout!r}"
-            )
+        check_seconds("tls_handshake_timeout", self._handshake_timeout)
 
     def _get_ready(self) -> None:
         """Import what is needed later, perhaps when there is no descriptor left to read it from."""

@@ -9,7 +9,7 @@ import socket as _stdlib
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from giambio import socket
-from giambio._numbers import check_numbers
+from giambio._numbers import check_seconds
 from giambio._sockets.names import resolve_local
 from giambio_kernel import current_scheduler
 
@@ -120,9 +120,7 @@ async def connect_tcp(
 
     Source: RFC 8305, "Happy Eyeballs Version 2"; the delay is that of its section 8.
     """
-    check_numbers(happy_eyeballs_delay=happy_eyeballs_delay)
-    if not happy_eyeballs_delay >= 0:
-        raise ValueError(f"happy_eyeballs_delay must be at least 0, not {happy_eyeballs_delay!r}")
+    check_seconds("happy_eyeballs_delay", happy_eyeballs_delay)
     if server_hostname is not None and not tls:
         raise ValueError("server_hostname is the name in a certificate; it needs tls=True")
     local = await resolve_local(local_address, _stdlib.SOCK_STREAM)

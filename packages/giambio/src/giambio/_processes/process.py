@@ -9,7 +9,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from giambio._files.pipes import PipeEnd, PipeReceiveStream, PipeSendStream
-from giambio._numbers import check_numbers
+from giambio._numbers import check_seconds
 from giambio._simulation import refuse_if_simulated
 from giambio._sockets.base import SocketBase
 from giambio._threads.calls import run_in_thread
@@ -100,9 +100,7 @@ def open_process(
             f"{refused[0]} cannot be given: the pipes of a process carry bytes; run_process() has "
             "text=True"
         )
-    check_numbers(grace=grace)
-    if not grace >= 0.0:
-        raise ValueError(f"grace must be at least 0, not {grace!r}")
+    check_seconds("grace", grace)
     options["shell"] = shell
     if new_group and not options.get("start_new_session"):
         options.setdefault("process_group", 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from giambio._numbers import check_numbers
+from giambio._numbers import check_count
 from giambio.exceptions import ResourceBroken, WouldBlock
 from giambio_kernel import (
     PARKED,
@@ -25,8 +25,6 @@ from giambio_kernel import (
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-INFINITY = float("inf")
 
 
 class CapacityLimiterStatistics(NamedTuple):
@@ -89,12 +87,7 @@ class CapacityLimiter:
 
     @total_tokens.setter
     def total_tokens(self, total_tokens: float) -> None:
-        check_numbers(total_tokens=total_tokens)
-        # One and a half tokens would let two tasks in.
-        if not total_tokens >= 0 or (total_tokens != INFINITY and total_tokens % 1):
-            raise ValueError(
-                f"total_tokens must be a whole number from 0, or infinity, not {total_tokens!r}"
-            )
+        check_count("total_tokens", total_tokens, 0)
         touch_all(self._waiters)
         self._total = total_tokens
         self._hand_out()

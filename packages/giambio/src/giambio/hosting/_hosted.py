@@ -8,10 +8,11 @@ import warnings
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from giambio._closing import ClosedByWith
+from giambio._numbers import check_seconds
 from giambio._run import attach
 from giambio_kernel import AsyncScheduler, SystemClock, copy_context_outside
 
-from ._pace import Pace, check_seconds
+from ._pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable

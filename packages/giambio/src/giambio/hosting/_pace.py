@@ -7,7 +7,7 @@ import time
 from math import inf
 from typing import TYPE_CHECKING
 
-from giambio._numbers import check_numbers
+from giambio._numbers import check_seconds
 from giambio_kernel import SystemClock
 
 if TYPE_CHECKING:
@@ -84,13 +84,6 @@ class Pace:
             self._tried = deadline
             return 0.0
         return seconds_to_wait(self._loop, self._clock)
-
-
-def check_seconds(name: str, seconds: float) -> None:
-    """Raise `ValueError` unless *seconds* is a length of time."""
-    check_numbers(**{name: seconds})
-    if not seconds >= 0.0:
-        raise ValueError(f"{name} must be at least 0, not {seconds!r}")
 
 
 def run_for(loop: AsyncScheduler, seconds: float, *, wait: bool = False) -> bool:

@@ -8,6 +8,7 @@ import os
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from giambio._closing import ClosedAtOnce
+from giambio._numbers import check_seconds
 from giambio._sockets.base import DONE
 from giambio._streams.protocols import StapledStream
 from giambio.exceptions import ResourceBusy, ResourceClosed
@@ -266,8 +267,7 @@ def memory_pipe(
         raise ValueError(f"capacity must be at least 1, not {capacity!r}")
     if max_chunk is not None and max_chunk < 1:
         raise ValueError(f"max_chunk must be at least 1, not {max_chunk!r}")
-    if not delay >= 0:
-        raise ValueError(f"delay must be at least 0, not {delay!r}")
+    check_seconds("delay", delay)
     pipe = _Pipe(capacity)
     return MemorySendStream(pipe), MemoryReceiveStream(pipe, max_chunk, delay)
 
