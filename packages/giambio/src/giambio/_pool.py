@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-INFINITY = float("inf")
 # From `inspect`, which is slow to import.
 _ASYNC_GENERATOR = 0x200
 

@@ -8,21 +8,17 @@ end too early, loses nothing: the next one finds all of it.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING
 
-from giambio.exceptions import DelimiterNotFound, IncompleteRead, ResourceBusy
-from giambio_kernel import Task, checkpoint, checkpoint_due, current_task
+from giambio.exceptions import DelimiterNotFound, IncompleteRead
+from giambio_kernel import checkpoint, checkpoint_due
 
-from .protocols import StreamWrapper
+from .lines import LineReader, Lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
     from giambio._sockets.base import Data
 
     from .protocols import ReceiveStream
-
-T = TypeVar("T")
 
 _CARRIAGE_RETURN = ord(b"\r")
 
@@ -32,33 +28,7 @@ _CHUNK = 65536
 _FEW = 4096
 
 
-class Lines(Generic[T]):
-    """The lines of a stream, for ``async for``. Made by the ``lines`` methods of streams.
-
-    It holds nothing: leaving the loop, or being cancelled in it, takes away no line but those that
-    the loop has had.
-    """
-
-    __slots__ = ("_next",)
-
-    def __init__(self, next_line: Callable[[], Coroutine[Any, Any, T | None]]) -> None:
-        self._next = next_line
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> T:
-        """Return the next line.
-
-        Checkpoint: always. If it raises `CancelledError`, no line was taken.
-        """
-        line = await self._next()
-        if line is None:
-            raise StopAsyncIteration
-        return line
-
-
-class BufferedStream(StreamWrapper):
+class BufferedStream(LineReader):
     """A stream with a buffer, for reading by count, by delimiter and by line.
 
     It is a stream itself: sending goes straight to the one below, `receive` gives what is buffered
@@ -80,7 +50,7 @@ class BufferedStream(StreamWrapper):
         limit: See above; may be changed.
     """
 
-    __slots__ = ("_data", "_pos", "_reader", "limit")
+    __slots__ = ("_data", "_pos")
 
     stream: ReceiveStream
     limit: int
@@ -88,17 +58,11 @@ class BufferedStream(StreamWrapper):
     # given, and nothing was copied, until something is longer than that: then it is a bytearray.
     _data: bytes | bytearray
     _pos: int
-    # The task that is in a reading operation.
-    _reader: Task[Any] | None
 
     def __init__(self, stream: ReceiveStream, *, initial: bytes = b"", limit: int = 65536) -> None:
-        if limit < 1:
-            raise ValueError(f"limit must be at least 1, not {limit!r}")
-        super().__init__(stream)
-        self.limit = limit
+        super().__init__(stream, limit)
         self._data = initial
         self._pos = 0
-        self._reader = None
 
     def __repr__(self) -> str:
         size = len(self._data) - self._pos
@@ -213,10 +177,7 @@ class BufferedStream(StreamWrapper):
         """
         if not delimiter:
             raise ValueError("the delimiter must not be empty")
-        if limit is None:
-            limit = self.limit
-        elif limit < 0:
-            raise ValueError(f"limit must be at least 0, not {limit!r}")
+        limit = self._limit_of(limit)
         self._start()
         try:
             size = await self._find(delimiter, limit)
@@ -266,8 +227,7 @@ class BufferedStream(StreamWrapper):
 
         Checkpoint: each line, always. If it is cancelled, no line is lost.
         """
-        if limit is not None and limit < 0:
-            raise ValueError(f"limit must be at least 0, not {limit!r}")
+        self._limit_of(limit)
         return Lines(partial(self.receive_line, limit=limit, keep=keep))
 
     async def receive_line(self, *, limit: int | None = None, keep: bool = False) -> bytes | None:
@@ -284,11 +244,10 @@ class BufferedStream(StreamWrapper):
 
         Checkpoint: always. If it raises, nothing was taken.
         """
-        if limit is not None and limit < 0:
-            raise ValueError(f"limit must be at least 0, not {limit!r}")
+        limit = self._limit_of(limit)
         self._start()
         try:
-            size = await self._find(b"\n", self.limit if limit is None else limit)
+            size = await self._find(b"\n", limit)
             if size is None:
                 rest = len(self._data) - self._pos
                 return self._take(rest) if rest else None
@@ -298,12 +257,6 @@ class BufferedStream(StreamWrapper):
             return self._take(size - returns, skip=1 + returns)
         finally:
             self._reader = None
-
-    def _start(self) -> None:
-        self._check_open()
-        if self._reader is not None:
-            raise ResourceBusy(f"task {self._reader.name!r} already reads from {self!r}")
-        self._reader = current_task()
 
     def _take(self, count: int, skip: int = 0) -> bytes:
         """Take so much out of the buffer, and drop so much after it."""

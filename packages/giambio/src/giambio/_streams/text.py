@@ -5,19 +5,18 @@ from __future__ import annotations
 
 import codecs
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from giambio.exceptions import DelimiterNotFound, ResourceBusy
-from giambio_kernel import Task, checkpoint, checkpoint_due, current_task
+from giambio_kernel import checkpoint, checkpoint_due
 
-from .buffered import Lines
-from .protocols import StreamWrapper
+from .lines import LineReader, Lines
 
 if TYPE_CHECKING:
     from .protocols import ReceiveStream
 
 
-class TextStream(StreamWrapper):
+class TextStream(LineReader):
     """Text over a stream of bytes, which is decoded and encoded.
 
     A character whose bytes come one after the other is received when the last of them is there.
@@ -42,7 +41,7 @@ class TextStream(StreamWrapper):
     """
 
     __slots__ = (
-        "_decoder", "_encoder", "_pos", "_reader", "_text", "encoding", "errors", "limit",
+        "_decoder", "_encoder", "_pos", "_text", "encoding", "errors",
     )  # fmt: skip
 
     stream: ReceiveStream
@@ -53,8 +52,6 @@ class TextStream(StreamWrapper):
     # what has come meanwhile.
     _text: str
     _pos: int
-    # The task that is in a reading operation.
-    _reader: Task[Any] | None
 
     def __init__(
         self,
@@ -64,19 +61,15 @@ class TextStream(StreamWrapper):
         errors: str = "strict",
         limit: int = 65536,
     ) -> None:
-        if limit < 1:
-            raise ValueError(f"limit must be at least 1, not {limit!r}")
         codecs.lookup_error(errors)
         self._decoder = codecs.getincrementaldecoder(encoding)(errors)
         # With a state, because some encodings begin with a mark, which must not be repeated.
         self._encoder = codecs.getincrementalencoder(encoding)(errors)
-        super().__init__(stream)
+        super().__init__(stream, limit)
         self.encoding = encoding
         self.errors = errors
-        self.limit = limit
         self._text = ""
         self._pos = 0
-        self._reader = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} at {id(self):#x}, {self.encoding}, over {self.stream!r}>"
@@ -128,8 +121,7 @@ class TextStream(StreamWrapper):
 
         Checkpoint: each line, always. If it is cancelled, no line is lost.
         """
-        if limit is not None and limit < 0:
-            raise ValueError(f"limit must be at least 0, not {limit!r}")
+        self._limit_of(limit)
         return Lines(partial(self.receive_line, limit=limit, keep=keep))
 
     async def receive_line(self, *, limit: int | None = None, keep: bool = False) -> str | None:
@@ -146,11 +138,10 @@ class TextStream(StreamWrapper):
 
         Checkpoint: always. If it raises `CancelledError`, nothing was taken.
         """
-        if limit is not None and limit < 0:
-            raise ValueError(f"limit must be at least 0, not {limit!r}")
+        limit = self._limit_of(limit)
         self._start()
         try:
-            size = await self._find_end(self.limit if limit is None else limit)
+            size = await self._find_end(limit)
             if size is None:
                 return self._take(len(self._text)) or None
             line = self._take(size + 1)
@@ -216,12 +207,6 @@ class TextStream(StreamWrapper):
         if self._pos == len(self._text):
             self._text, self._pos = "", 0
         return taken
-
-    def _start(self) -> None:
-        self._check_open()
-        if self._reader is not None:
-            raise ResourceBusy(f"task {self._reader.name!r} already reads from {self!r}")
-        self._reader = current_task()
 
     async def send_all(self, text: str) -> None:
         """Encode text and send all of it.
