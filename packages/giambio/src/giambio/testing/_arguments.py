@@ -9,6 +9,8 @@ from functools import partial
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from giambio_kernel import not_async
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
@@ -36,7 +38,7 @@ def as_main(fn: Any, args: tuple[Any, ...]) -> Main:
             f"without calling it; {fn.__name__}() would give the coroutine of a single run"
         )
     if not callable(fn):
-        raise TypeError(f"expected an async function, not {fn!r}")
+        raise not_async(fn, None)
     innermost = fn
     while isinstance(innermost, partial):
         innermost = innermost.func
@@ -56,9 +58,7 @@ def as_main(fn: Any, args: tuple[Any, ...]) -> Main:
     def main() -> Coroutine[Any, Any, object]:
         made = fn(*args)
         if not isinstance(made, CoroutineType):
-            raise NotAsync(
-                f"{name} is not an async function: calling it gave {made!r}, no coroutine"
-            )
+            raise NotAsync(str(not_async(innermost, made)))
         return made
 
     main.__name__ = name

@@ -7,7 +7,7 @@ import time
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias, get_args
 
-from ._arguments import as_errors, as_main, check_number, check_seconds
+from ._arguments import as_classes, as_errors, as_main, check_number, check_seconds
 from ._failure import ExplorationFailure, Report, describe, deviations
 from ._network import MemoryNetwork, as_network
 from ._program import Finding, Oracles, Program
@@ -119,23 +119,18 @@ def explore(
     if seed is not None:
         check_number("seed", seed, 0)
     check_seconds(seconds)
+    oracles = Oracles(check, always, leftovers, as_classes("watch", watch))
     program = Program(
         as_main(fn, args),
-        Oracles(check, always, leftovers, watch),
+        oracles,
         isolated=True,
         network=as_network(network),
         max_steps=max_steps,
         through=as_errors("through", through),
     )
+    usual = max_steps == _MAX_STEPS
     how = replay_with or how_to_replay(
-        fn,
-        args,
-        network=network,
-        max_steps=None if max_steps == _MAX_STEPS else max_steps,
-        check=check,
-        always=always,
-        watch=tuple(watch) or None,
-        label=label,
+        fn, args, oracles, network=network, max_steps=None if usual else max_steps, label=label
     )
     explorer = _Explorer(program, label or name_of(fn), how)
     with program:

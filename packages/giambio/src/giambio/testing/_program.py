@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 
 from giambio_kernel import AsyncScheduler, DeadlockError, VirtualClock, format_tree
 
-from ._arguments import NotAsync, as_classes, call_hook, check_hook, check_number
+from ._arguments import NotAsync, call_hook, check_hook, check_number
 from ._leftovers import Watch
 from ._loose_ends import LooseEnds
 from ._places import place_of_error
@@ -89,7 +89,7 @@ class Oracles(NamedTuple):
     """Called after each step; it raises if something is wrong."""
     leftovers: bool = True
     """Whether to look for what is left open and left behind."""
-    watch: Iterable[type] = ()
+    watch: tuple[type, ...] = ()
     """Classes of the program to watch like giambio's own."""
 
 
@@ -127,7 +127,7 @@ class Program:
         self._network = network
         self._max_steps = max_steps
         self._through: tuple[type[BaseException], ...] = (KeyboardInterrupt, SystemExit, *through)
-        self._watch = Watch(as_classes("watch", oracles.watch))
+        self._watch = Watch(oracles.watch)
         self._loose_ends = LooseEnds()
         self._random_state: object = None
         self._collects = False

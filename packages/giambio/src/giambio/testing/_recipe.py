@@ -16,6 +16,8 @@ from ._trace import Path, Precedence, Step
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ._program import Oracles
+
 _PREFIX = "gb1-"
 
 
@@ -164,14 +166,24 @@ def name_of(fn: object) -> str:
     return str(getattr(fn, "__qualname__", None) or type(fn).__qualname__)
 
 
-def how_to_replay(fn: object, args: tuple[object, ...], **options: object) -> str:
+def how_to_replay(
+    fn: object, args: tuple[object, ...], oracles: Oracles, *, label: str | None, **options: object
+) -> str:
     """Return the call that replays a failure, with ``{replay}`` for the string.
 
     Args:
         fn: The test.
         args: Its arguments.
-        **options: With which options it fails; ``None`` for those that were not given.
+        oracles: What must hold.
+        label: What it is called, if that was said.
+        **options: With which other options it fails; ``None`` for those that were not given.
     """
+    options |= {
+        "check": oracles.check,
+        "always": oracles.always,
+        "watch": oracles.watch or None,
+        "label": label,
+    }
     name = name_of(fn).rpartition("<locals>.")[2]
     more = [*map(_as_typed, args)]
     more += [f"{key}={_as_typed(value)}" for key, value in options.items() if value is not None]

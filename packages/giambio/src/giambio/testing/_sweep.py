@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, TypeAlias
 
-from ._arguments import as_errors, as_main, check_number
+from ._arguments import as_classes, as_errors, as_main, check_number
 from ._canceller import Canceller, Phase, SweepPoint
 from ._failure import counted, indented
 from ._network import MemoryNetwork, as_network
@@ -128,23 +128,18 @@ def cancel_sweep(
     if target is not None and not isinstance(target, str):
         raise TypeError(f"target must be the name of a task, not {target!r}")
     allow = as_errors("allow", allow)
+    oracles = Oracles(check, always, leftovers, as_classes("watch", watch))
     program = Program(
         as_main(fn, args),
-        Oracles(check, always, leftovers, watch),
+        oracles,
         isolated=False,
         network=as_network(network),
         max_steps=max_steps,
         through=as_errors("through", through),
     )
+    usual = max_steps == _MAX_STEPS
     how = replay_with or how_to_replay(
-        fn,
-        args,
-        network=network,
-        max_steps=None if max_steps == _MAX_STEPS else max_steps,
-        check=check,
-        always=always,
-        watch=tuple(watch) or None,
-        label=label,
+        fn, args, oracles, network=network, max_steps=None if usual else max_steps, label=label
     )
     label = label or name_of(fn)
     with program:
