@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from random import random
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from giambio_kernel import add_note, checkpoint, checkpoint_due, sleep
@@ -44,13 +45,12 @@ class exponential:  # noqa: N801
     Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
 
-    __slots__ = ("_random", "factor", "first", "jitter", "maximum")
+    __slots__ = ("factor", "first", "jitter", "maximum")
 
     first: float
     factor: float
     maximum: float
     jitter: float
-    _random: Callable[[], float]
 
     def __init__(
         self,
@@ -71,10 +71,6 @@ class exponential:  # noqa: N801
         self.factor = factor
         self.maximum = maximum
         self.jitter = jitter
-        # Slow to import, but not left for later: what failed may be that no descriptor is left.
-        from random import random
-
-        self._random = random
 
     def __repr__(self) -> str:
         return (
@@ -89,7 +85,7 @@ class exponential:  # noqa: N801
         except OverflowError:
             wait = self.maximum
         if self.jitter:
-            wait *= 1 - self.jitter * self._random()
+            wait *= 1 - self.jitter * random()
         return wait
 
 
