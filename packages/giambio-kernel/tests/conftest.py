@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,18 +10,7 @@ import pytest
 from giambio_kernel import AsyncScheduler, VirtualClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
-
-
-@pytest.fixture(autouse=True, scope="session")
-def ctrl_c() -> Iterator[None]:
-    """Let the tests have Ctrl+C where the shell ignores it: in the background."""
-    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    if ignored:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    if ignored:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    from collections.abc import Callable, Coroutine
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import gc
-import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +13,7 @@ import giambio
 from giambio.testing import VirtualClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
-
-
-@pytest.fixture(autouse=True, scope="session")
-def ctrl_c() -> Iterator[None]:
-    """Let the tests have Ctrl+C where the shell ignores it: in the background."""
-    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    if ignored:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    if ignored:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    from collections.abc import Callable, Coroutine
 
 
 @pytest.fixture
